@@ -1,0 +1,289 @@
+//! The messages on the control channel, and how they are framed.
+//!
+//! The channel is a Unix stream socket pair that the supervisor makes before it
+//! starts a worker; the worker has it as its standard input. A message is its length, four bytes little endian, and JSON.
+//! End of file is the death signal in both directions.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::detection::Skip;
+use crate::event::Event;
+use crate::geometry::{BoundingBox, PixelSize};
+use crate::name::StreamName;
+use crate::spec::WorkerSpec;
+
+/// Longest message, in bytes.
+pub const MESSAGE_BYTES_MAX: usize = 8 << 20;
+
+/// From supervisor to worker.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToWorker {
+    /// Always first.
+    Configure(Box<WorkerSpec>),
+    /// To ingest: all consumers are ready, publish.
+    Start,
+    /// Account for what you have, then exit with [`crate::exit::WorkerExit::Drained`].
+    ///
+    /// Ingest stops at once and publishes the end of its stream; the others go
+    /// on until the ends of their streams have reached them.
+    Drain,
+    /// The event with this id is committed.
+    EventCommitted(String),
+}
+
+/// From worker to supervisor.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FromWorker {
+    /// Configured; loading, connecting, running the model for the first time.
+    Warming(String),
+    /// Takes frames from now on; the text says with what (decoder, sessions, port).
+    Ready(String),
+    /// What is known of a source once its first frame is there.
+    Source(SourceInfo),
+    /// The state of the source has changed.
+    SourceState {
+        /// The new state.
+        state: SourceState,
+        /// What happened, with no secret in it.
+        detail: String,
+    },
+    /// A rule fired or ended.
+    Event(Box<Event>),
+    /// What was seen in each of some frames, oldest first.
+    Frames(Vec<FrameRecord>),
+    /// A file was begun or finished.
+    File(FileRecord),
+    /// The worker is about to exit with a code of [`crate::exit::WorkerExit`]; says why.
+    Failing(String),
+}
+
+/// State of a source, as shown to people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceState {
+    /// A session is being opened.
+    Connecting,
+    /// Frames come.
+    Live,
+    /// Connected, but no frame for `no_frame_timeout`.
+    Stalled,
+    /// The source said no: wrong password, forbidden, not found.
+    Refused,
+    /// The connection broke or could not be made; it will be tried again.
+    Lost,
+    /// Ended, or given up after all retries.
+    Gone,
+}
+
+impl SourceState {
+    /// The state in one word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Live => "live",
+            Self::Stalled => "stalled",
+            Self::Refused => "refused",
+            Self::Lost => "lost",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+/// What is known of a source.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SourceInfo {
+    /// Size as coded.
+    pub source_size: PixelSize,
+    /// Size on the bus.
+    pub size: PixelSize,
+    /// Nominal frames a second, 0 when the source does not say.
+    pub fps: f64,
+    /// Frames to come, where the source is finite and says so.
+    pub frames_total: Option<u64>,
+    /// The decoder in use, by its element name.
+    pub decoder: String,
+    /// That decoder uses hardware.
+    pub hardware: bool,
+}
+
+/// What was seen in one frame.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FrameRecord {
+    /// Its sequence number.
+    pub sequence_number: u64,
+    /// Its event time.
+    pub pts_ns: u64,
+    /// Whether the models ran on it: `None` when they did, else why the first did not.
+    pub skip: Option<Skip>,
+    /// What was seen.
+    pub objects: Vec<ObjectRecord>,
+}
+
+/// One object in one frame.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ObjectRecord {
+    /// The track it belongs to.
+    pub track: Option<u64>,
+    /// Index into the stream's models.
+    pub model: u16,
+    /// Index into the model's labels.
+    pub class: u16,
+    /// How sure the model was; `None` for a box that was predicted, not seen.
+    pub score: Option<f32>,
+    /// Where, in pixels of the frame.
+    pub bounds: BoundingBox,
+}
+
+/// A recording or a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRecord {
+    /// The stream it shows.
+    pub stream: StreamName,
+    /// `recording` or `snapshot`.
+    pub kind: FileKind,
+    /// Path, inside the run's directory or absolute.
+    pub path: String,
+    /// Wall clock of its first frame, milliseconds since the Unix epoch.
+    pub begin_wall_ms: i64,
+    /// Event time of its first frame.
+    pub begin_pts_ns: u64,
+    /// Frames in it; `None` while it is being written.
+    pub frames: Option<u64>,
+}
+
+/// What a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileKind {
+    /// Fragmented MP4.
+    Recording,
+    /// PNG.
+    Snapshot,
+}
+
+impl FileKind {
+    /// The kind in one word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Recording => "recording",
+            Self::Snapshot => "snapshot",
+        }
+    }
+}
+
+/// Why bytes are not a message.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    /// The length is over [`MESSAGE_BYTES_MAX`].
+    #[error("a control message of {0} bytes is over the limit of {MESSAGE_BYTES_MAX}")]
+    TooLong(usize),
+    /// The JSON is not a message of this channel.
+    #[error("a control message cannot be read: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// Puts a message into its frame.
+///
+/// # Errors
+/// [`FrameError`] when it is too long.
+pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, FrameError> {
+    let mut bytes = vec![0; 4];
+    serde_json::to_writer(&mut bytes, message)?;
+    let length = bytes.len() - 4;
+    let header = u32::try_from(length)
+        .ok()
+        .filter(|_| length <= MESSAGE_BYTES_MAX)
+        .ok_or(FrameError::TooLong(length))?;
+    bytes[..4].copy_from_slice(&header.to_le_bytes());
+    Ok(bytes)
+}
+
+/// Collects bytes as they come and takes whole messages out of them.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    buffer: Vec<u8>,
+    taken: usize,
+}
+
+impl Decoder {
+    /// Adds bytes read from the channel.
+    pub fn extend(&mut self, bytes: &[u8]) {
+        if self.taken > 0 {
+            self.buffer.drain(..self.taken);
+            self.taken = 0;
+        }
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// Takes the next whole message, if there is one.
+    ///
+    /// # Errors
+    /// [`FrameError`] when the bytes are no message; the channel is then of no more use.
+    pub fn next_message<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
+        let rest = &self.buffer[self.taken..];
+        let Some((header, body)) = rest.split_first_chunk::<4>() else {
+            return Ok(None);
+        };
+        let length = u32::from_le_bytes(*header) as usize;
+        if length > MESSAGE_BYTES_MAX {
+            return Err(FrameError::TooLong(length));
+        }
+        let Some(text) = body.get(..length) else {
+            return Ok(None);
+        };
+        let message = serde_json::from_slice(text)?;
+        self.taken += 4 + length;
+        Ok(Some(message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_survive_any_split() {
+        let messages = [
+            ToWorker::Start,
+            ToWorker::EventCommitted("yard/loitering/7/0".to_owned()),
+            ToWorker::Drain,
+        ];
+        let bytes: Vec<u8> = messages
+            .iter()
+            .flat_map(|message| encode(message).expect("short"))
+            .collect();
+        for step in 1..bytes.len() {
+            let mut decoder = Decoder::default();
+            let mut seen = Vec::new();
+            for part in bytes.chunks(step) {
+                decoder.extend(part);
+                while let Some(message) = decoder.next_message::<ToWorker>().expect("whole") {
+                    seen.push(format!("{message:?}"));
+                }
+            }
+            let sent: Vec<String> = messages.iter().map(|m| format!("{m:?}")).collect();
+            assert_eq!(seen, sent, "in parts of {step}");
+        }
+    }
+
+    #[test]
+    fn junk_is_refused() {
+        let mut decoder = Decoder::default();
+        decoder.extend(&u32::MAX.to_le_bytes());
+        assert!(matches!(
+            decoder.next_message::<ToWorker>(),
+            Err(FrameError::TooLong(_))
+        ));
+        let mut decoder = Decoder::default();
+        decoder.extend(&[2, 0, 0, 0, b'{', b'!']);
+        assert!(matches!(
+            decoder.next_message::<ToWorker>(),
+            Err(FrameError::Json(_))
+        ));
+    }
+}

@@ -1,0 +1,531 @@
+//! The frame books: which counters each worker keeps, and the equations they obey.
+//!
+//! A worker commits a group of counters atomically (see `frame_bus::book`), so
+//! the equations hold at every instant, also when it is killed between two
+//! instructions. What was inside a worker when it was killed is moved to
+//! `lost…` by [`IngestCounters::settle`] and its siblings, and only then.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A group of counters as it lies in a book: a fixed number of 64-bit words.
+pub trait Counters: Default + Clone + PartialEq + fmt::Debug {
+    /// The names, in the order of the words.
+    const NAMES: &'static [&'static str];
+    /// The words to be stored; those after the last name are zero.
+    fn to_words(&self) -> [u64; WORDS_MAX];
+    /// Reads the words back; missing ones are zero.
+    fn from_words(words: &[u64]) -> Self;
+    /// What has come in and is not yet accounted for.
+    fn in_flight(&self) -> u64;
+    /// After the worker's death: whatever was in flight is lost.
+    fn settle(&mut self);
+    /// Says which equation does not hold, if one does not.
+    ///
+    /// # Errors
+    /// An [`Imbalance`] when more went out than came in.
+    fn check(&self) -> Result<(), Imbalance>;
+}
+
+/// Most words that a group of counters may have.
+pub const WORDS_MAX: usize = 32;
+
+/// An equation of a ledger that does not hold.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{equation}: {left} is not {right}")]
+pub struct Imbalance {
+    /// The equation in words.
+    pub equation: &'static str,
+    /// The value of its left side.
+    pub left: u64,
+    /// The value of its right side.
+    pub right: u64,
+}
+
+macro_rules! counters {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+        pub struct $name {
+            $($(#[$field_doc])* pub $field: u64,)*
+        }
+
+        impl $name {
+            const FIELD_NAMES: &'static [&'static str] = &[$(stringify!($field)),*];
+
+            fn words(&self) -> [u64; WORDS_MAX] {
+                let mut words = [0; WORDS_MAX];
+                for (word, value) in words.iter_mut().zip([$(self.$field),*]) {
+                    *word = value;
+                }
+                words
+            }
+
+            fn of_words(words: &[u64]) -> Self {
+                let mut words = words.iter().copied();
+                Self { $($field: words.next().unwrap_or(0),)* }
+            }
+        }
+
+        const _: () = assert!($name::FIELD_NAMES.len() <= WORDS_MAX);
+    };
+}
+
+macro_rules! word_methods {
+    () => {
+        const NAMES: &'static [&'static str] = Self::FIELD_NAMES;
+
+        fn to_words(&self) -> [u64; WORDS_MAX] {
+            self.words()
+        }
+
+        fn from_words(words: &[u64]) -> Self {
+            Self::of_words(words)
+        }
+    };
+}
+
+fn no_more(equation: &'static str, out: u64, come_in: u64) -> Result<(), Imbalance> {
+    if out <= come_in {
+        return Ok(());
+    }
+    Err(Imbalance {
+        equation,
+        left: come_in,
+        right: out,
+    })
+}
+
+counters! {
+    /// `captured = published + dropped_no_slot + dropped_invalid + dropped_stopping + lost + in flight`
+    IngestCounters {
+        /// Frames the decoder gave.
+        captured,
+        /// Frames put on the bus; also the next sequence number.
+        published,
+        /// No free slot on the bus: every slot was held by a consumer.
+        dropped_no_slot,
+        /// The decoder's frame was of a size or layout that cannot be published.
+        dropped_invalid,
+        /// Decoded after the order to drain.
+        dropped_stopping,
+        /// Inside the worker when it was killed.
+        lost,
+        /// Sessions opened with the source; every one after the first is a reconnect.
+        sessions,
+        /// Times the decoder or the source reported an error.
+        source_errors,
+        /// Notifications sent to consumers.
+        wakeups_sent,
+    }
+}
+
+impl Counters for IngestCounters {
+    word_methods!();
+
+    fn in_flight(&self) -> u64 {
+        self.captured.saturating_sub(self.accounted())
+    }
+
+    fn settle(&mut self) {
+        self.lost += self.in_flight();
+    }
+
+    fn check(&self) -> Result<(), Imbalance> {
+        no_more(
+            "captured = published + dropped + lost + in flight",
+            self.accounted(),
+            self.captured,
+        )
+    }
+}
+
+impl IngestCounters {
+    fn accounted(&self) -> u64 {
+        self.published
+            + self.dropped_no_slot
+            + self.dropped_invalid
+            + self.dropped_stopping
+            + self.lost
+    }
+
+    /// All frames dropped before the bus, whatever the reason.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped_no_slot + self.dropped_invalid + self.dropped_stopping
+    }
+}
+
+counters! {
+    /// `received = inferred + gated + stale + shed + failed + lost_in_worker + in flight`, and
+    /// `published = received + overflowed + lost_in_transit + in flight` for the stream it reads.
+    InferCounters {
+        /// Sequence number expected next: all below are received, overflowed or lost in transit.
+        next_sequence,
+        /// Frames taken from the bus.
+        received,
+        /// Frames overwritten or discarded on the bus before they were taken.
+        overflowed,
+        /// Frames published while this worker, or the producer, was dead or starting.
+        lost_in_transit,
+        /// Frames the model ran on.
+        inferred,
+        /// Frames the gate held back.
+        gated,
+        /// Frames older than `max_staleness` when their turn came.
+        stale,
+        /// Frames a newer one took the place of.
+        shed,
+        /// Frames the model failed on.
+        failed,
+        /// Inside the worker when it was killed.
+        lost_in_worker,
+        /// Objects found.
+        detections,
+        /// Microseconds spent in the model.
+        model_us,
+        /// Microseconds spent making tensors and decoding outputs.
+        conversion_us,
+    }
+}
+
+impl Counters for InferCounters {
+    word_methods!();
+
+    fn in_flight(&self) -> u64 {
+        self.received.saturating_sub(self.accounted())
+    }
+
+    fn settle(&mut self) {
+        self.lost_in_worker += self.in_flight();
+    }
+
+    fn check(&self) -> Result<(), Imbalance> {
+        no_more(
+            "received = inferred + gated + stale + shed + failed + lost + in flight",
+            self.accounted(),
+            self.received,
+        )?;
+        taken_in_order(
+            self.next_sequence,
+            self.received,
+            self.overflowed,
+            self.lost_in_transit,
+        )
+    }
+}
+
+impl InferCounters {
+    fn accounted(&self) -> u64 {
+        self.inferred + self.gated + self.stale + self.shed + self.failed + self.lost_in_worker
+    }
+
+    /// Frames of this stream that were not inferred, whatever the reason, gates aside.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.overflowed + self.stale + self.shed + self.failed
+    }
+}
+
+counters! {
+    /// `received = rendered + dropped_encoder + dropped_invalid + lost_in_worker + in flight`, and
+    /// `published = received + overflowed + lost_in_transit + in flight` for the stream it reads.
+    RenderCounters {
+        /// Sequence number expected next: all below are received, overflowed or lost in transit.
+        next_sequence,
+        /// Frames taken from the bus.
+        received,
+        /// Frames overwritten or discarded on the bus before they were taken.
+        overflowed,
+        /// Frames published while this worker, or the producer, was dead or starting.
+        lost_in_transit,
+        /// Frames tracked, drawn and handed to the encoder.
+        rendered,
+        /// Frames the encoder refused.
+        dropped_encoder,
+        /// Frames whose header or payload did not hold together.
+        dropped_invalid,
+        /// Inside the worker when it was killed.
+        lost_in_worker,
+        /// Of the rendered: with detections of every model that ran on them.
+        with_results,
+        /// Of the rendered: at least one model had not answered inside `max_latency`.
+        without_results,
+        /// Results that came after their frame had gone on.
+        late_results,
+        /// Frames carried by predicted boxes only.
+        coasted,
+        /// Tracks begun.
+        tracks,
+        /// Rule firings.
+        events,
+        /// Access units the encoder gave.
+        encoded,
+        /// Bytes of those.
+        encoded_bytes,
+        /// Rows for the database that were given up because the supervisor did not read.
+        records_dropped,
+    }
+}
+
+impl Counters for RenderCounters {
+    word_methods!();
+
+    fn in_flight(&self) -> u64 {
+        self.received.saturating_sub(self.accounted())
+    }
+
+    fn settle(&mut self) {
+        self.lost_in_worker += self.in_flight();
+    }
+
+    fn check(&self) -> Result<(), Imbalance> {
+        no_more(
+            "received = rendered + dropped + lost + in flight",
+            self.accounted(),
+            self.received,
+        )?;
+        taken_in_order(
+            self.next_sequence,
+            self.received,
+            self.overflowed,
+            self.lost_in_transit,
+        )
+    }
+}
+
+impl RenderCounters {
+    fn accounted(&self) -> u64 {
+        self.rendered + self.dropped_encoder + self.dropped_invalid + self.lost_in_worker
+    }
+}
+
+counters! {
+    /// `received` access units are forwarded to viewers or dropped until the next key frame.
+    GatewayCounters {
+        /// Sequence number expected next.
+        next_sequence,
+        /// Access units taken from the bus.
+        received,
+        /// Access units overwritten on the bus before they were taken.
+        overflowed,
+        /// Access units produced while the gateway or the producer was dead or starting.
+        lost_in_transit,
+        /// Access units handed to the RTSP media, once for all of its viewers.
+        forwarded,
+        /// Access units nobody watched.
+        unwatched,
+        /// Access units passed over while waiting for a key frame after a gap.
+        dropped_resync,
+        /// Access units the RTSP media did not take in time.
+        dropped_slow,
+        /// Viewers connected now.
+        viewers,
+        /// Viewers ever connected.
+        viewers_total,
+        /// Inside the worker when it was killed.
+        lost_in_worker,
+    }
+}
+
+impl Counters for GatewayCounters {
+    word_methods!();
+
+    fn in_flight(&self) -> u64 {
+        self.received.saturating_sub(self.accounted())
+    }
+
+    fn settle(&mut self) {
+        self.lost_in_worker += self.in_flight();
+        self.viewers = 0;
+    }
+
+    fn check(&self) -> Result<(), Imbalance> {
+        no_more(
+            "received = forwarded + unwatched + dropped + lost + in flight",
+            self.accounted(),
+            self.received,
+        )?;
+        taken_in_order(
+            self.next_sequence,
+            self.received,
+            self.overflowed,
+            self.lost_in_transit,
+        )
+    }
+}
+
+impl GatewayCounters {
+    fn accounted(&self) -> u64 {
+        self.forwarded
+            + self.unwatched
+            + self.dropped_resync
+            + self.dropped_slow
+            + self.lost_in_worker
+    }
+}
+
+fn taken_in_order(
+    next_sequence: u64,
+    received: u64,
+    overflowed: u64,
+    lost_in_transit: u64,
+) -> Result<(), Imbalance> {
+    let taken = received + overflowed + lost_in_transit;
+    if next_sequence == taken {
+        return Ok(());
+    }
+    Err(Imbalance {
+        equation: "next sequence number = received + overflowed + lost in transit",
+        left: next_sequence,
+        right: taken,
+    })
+}
+
+/// The whole ledger of one stream: every book that speaks of its frames.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamLedger {
+    /// What came from the source.
+    pub ingest: IngestCounters,
+    /// What each model did with it, by model name.
+    pub infer: Vec<(String, InferCounters)>,
+    /// What was drawn and encoded.
+    pub render: RenderCounters,
+}
+
+impl StreamLedger {
+    /// Checks every equation, with frames in flight allowed.
+    ///
+    /// # Errors
+    /// The first [`Imbalance`] found.
+    pub fn check(&self) -> Result<(), Imbalance> {
+        self.ingest.check()?;
+        let published = self.ingest.published;
+        for (_, infer) in &self.infer {
+            infer.check()?;
+            no_more(
+                "published = received by inference + overflowed + lost + in flight",
+                infer.next_sequence,
+                published,
+            )?;
+        }
+        self.render.check()?;
+        no_more(
+            "published = received by render + overflowed + lost + in flight",
+            self.render.next_sequence,
+            published,
+        )
+    }
+
+    /// Frames that are somewhere between two books: on the bus or inside a worker.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        let published = self.ingest.published;
+        let consumer = |next: u64, held: u64| published.saturating_sub(next) + held;
+        let infer = self
+            .infer
+            .iter()
+            .map(|(_, infer)| consumer(infer.next_sequence, infer.in_flight()))
+            .sum::<u64>();
+        let render = consumer(self.render.next_sequence, self.render.in_flight());
+        self.ingest.in_flight() + infer + render
+    }
+
+    /// Checks that the books are closed: every equation holds and nothing is in flight.
+    ///
+    /// # Errors
+    /// The first [`Imbalance`] found.
+    pub fn check_closed(&self) -> Result<(), Imbalance> {
+        self.check()?;
+        let in_flight = self.in_flight();
+        if in_flight == 0 {
+            return Ok(());
+        }
+        Err(Imbalance {
+            equation: "in flight at the end",
+            left: in_flight,
+            right: 0,
+        })
+    }
+
+    /// Frames lost by crashes, over all books of the stream.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        let infer = self
+            .infer
+            .iter()
+            .map(|(_, infer)| infer.lost_in_transit + infer.lost_in_worker);
+        self.ingest.lost
+            + infer.sum::<u64>()
+            + self.render.lost_in_transit
+            + self.render.lost_in_worker
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn balanced() -> StreamLedger {
+        StreamLedger {
+            ingest: IngestCounters {
+                captured: 10,
+                published: 9,
+                dropped_no_slot: 1,
+                ..Default::default()
+            },
+            infer: vec![(
+                "people".to_owned(),
+                InferCounters {
+                    next_sequence: 9,
+                    received: 7,
+                    overflowed: 2,
+                    inferred: 5,
+                    gated: 2,
+                    ..Default::default()
+                },
+            )],
+            render: RenderCounters {
+                next_sequence: 9,
+                received: 9,
+                rendered: 9,
+                ..Default::default()
+            },
+        }
+    }
+
+    #[test]
+    fn a_closed_ledger_balances_and_a_forged_one_does_not() {
+        assert_eq!(balanced().check_closed(), Ok(()));
+
+        let mut held = balanced();
+        held.infer[0].1.inferred = 4;
+        assert_eq!(held.check(), Ok(()));
+        assert_eq!(held.in_flight(), 1);
+        assert!(held.check_closed().is_err());
+        held.infer[0].1.settle();
+        assert_eq!(held.check_closed(), Ok(()));
+        assert_eq!(held.lost(), 1);
+
+        let mut twice = balanced();
+        twice.render.rendered = 10;
+        assert!(twice.check().is_err());
+        let mut gap = balanced();
+        gap.infer[0].1.overflowed = 1;
+        assert!(gap.check().is_err());
+        let mut unpublished = balanced();
+        unpublished.ingest.published = 8;
+        unpublished.ingest.dropped_no_slot = 2;
+        assert!(unpublished.check().is_err());
+    }
+
+    #[test]
+    fn words_and_names_go_together() {
+        let counters = balanced().render;
+        assert_eq!(RenderCounters::from_words(&counters.to_words()), counters);
+        assert_eq!(RenderCounters::NAMES[1], "received");
+        assert_eq!(counters.to_words()[1], 9);
+        assert_eq!(RenderCounters::from_words(&[]), RenderCounters::default());
+    }
+}

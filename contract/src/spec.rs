@@ -1,0 +1,378 @@
+//! What a worker is told when it is started: everything it needs and nothing more.
+//!
+//! Specs are made by the supervisor from a checked run config, so values are
+//! already resolved: paths are absolute, defaults are filled in, names exist.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::geometry::PixelSize;
+use crate::name::{ModelName, RunId, StreamName, WorkerId};
+
+/// A text that never prints: an address with a password, a pass phrase.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Hides a text.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text itself, for the one place that needs it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("<secret>")
+    }
+}
+
+/// First message to a worker.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WorkerSpec {
+    /// Who it is.
+    pub worker: WorkerId,
+    /// The run it belongs to.
+    pub run: RunId,
+    /// Counts the starts of this worker in this run, from 0.
+    pub incarnation: u32,
+    /// Where the frame bus lies.
+    pub bus: BusSpec,
+    /// The run's own directory, for snapshots and recordings.
+    pub directory: PathBuf,
+    /// What it does.
+    pub role: Role,
+}
+
+/// One spec a kind of worker.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// For `ingest-worker`.
+    Ingest(IngestSpec),
+    /// For `infer-worker`.
+    Infer(InferSpec),
+    /// For `render-worker`.
+    Render(RenderSpec),
+    /// For `gateway`.
+    Gateway(GatewaySpec),
+}
+
+/// Where one supervisor's bus lies; no two supervisors share these.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BusSpec {
+    /// Directory of sockets and service files; short, because socket paths are.
+    pub root: PathBuf,
+    /// Prefix of everything in `/dev/shm`.
+    pub prefix: String,
+}
+
+/// What happens when a consumer is slower than its producer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QueuePolicy {
+    /// The queue is a ring: the newest frames stay.
+    DropOldest,
+    /// What is queued stays: the newest frame is discarded.
+    DropLatest,
+    /// The producer waits: nothing is lost while the consumer lives.
+    Wait,
+}
+
+/// One stream's frames on the bus. Every process that opens the service passes the same values.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FrameServiceSpec {
+    /// The stream.
+    pub stream: StreamName,
+    /// Largest picture that may travel: the slot size.
+    pub size: PixelSize,
+    /// What happens at a full queue.
+    pub policy: QueuePolicy,
+    /// Frames queued for each consumer.
+    pub depth: u32,
+    /// Consumers: the render worker and one infer worker a model.
+    pub consumers_max: u32,
+    /// Frames each consumer may hold after taking them.
+    pub held_max: u32,
+}
+
+/// Whence frames come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceSpec {
+    /// A video file in any container the decoder stack reads.
+    File {
+        /// Absolute path.
+        path: PathBuf,
+        /// As quickly as the consumers take it, or at the file's own rate.
+        pace: Pace,
+        /// Begin again at the end, for ever.
+        repeat: bool,
+    },
+    /// An RTSP camera.
+    Rtsp {
+        /// `rtsp://user:password@host:port/path`
+        location: Secret,
+        /// Transport of the media.
+        transport: RtspTransport,
+    },
+    /// A generated picture, for trying things out.
+    Test {
+        /// A pattern of `videotestsrc`: `ball`, `smpte`, `snow`, ...
+        pattern: String,
+        /// Picture size.
+        size: PixelSize,
+        /// Frames a second.
+        fps: u32,
+        /// Stop after so many frames; for ever when absent.
+        frames: Option<u64>,
+        /// As quickly as the consumers take it, or at `fps`.
+        pace: Pace,
+    },
+}
+
+/// How quickly a file is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pace {
+    /// At the rate of its timestamps, as if it were a camera.
+    Live,
+    /// As quickly as the consumers take it.
+    Fast,
+}
+
+/// Lower transport of RTSP media.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RtspTransport {
+    /// Interleaved in the control connection: passes firewalls, loses nothing.
+    Tcp,
+    /// RTP over UDP.
+    Udp,
+}
+
+/// When and how often a lost source is tried again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetrySpec {
+    /// Consecutive failures before the source is given up; `None`: never.
+    pub attempts: Option<u32>,
+    /// Wait before the first retry, in milliseconds.
+    pub interval_ms: u64,
+    /// How the wait grows.
+    pub backoff: Backoff,
+}
+
+/// How the wait between retries grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Backoff {
+    /// It does not.
+    Fixed,
+    /// It doubles each time, up to a minute.
+    Exponential,
+}
+
+/// How motion is measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MotionSpec {
+    /// A cell has moved when its mean luma changed by more than this, 1 to 255.
+    pub threshold: u8,
+    /// Polygons, normalised 0 to 1, inside which motion is not looked at.
+    pub mask: Vec<Vec<[f32; 2]>>,
+}
+
+/// For `ingest-worker`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct IngestSpec {
+    /// The stream it decodes.
+    pub stream: StreamName,
+    /// Whence.
+    pub source: SourceSpec,
+    /// After a failure.
+    pub retry: RetrySpec,
+    /// A live source that gives no frame for so long is stalled: its session is rebuilt.
+    pub no_frame_timeout_ms: u64,
+    /// Motion measurement.
+    pub motion: MotionSpec,
+    /// Use a hardware decoder where one is found.
+    pub hardware_decoder: bool,
+    /// Where frames go. `frames.size` bounds the picture: larger ones are scaled down, aspect kept.
+    pub frames: FrameServiceSpec,
+    /// Whom to wake after each frame.
+    pub consumers: Vec<WorkerId>,
+    /// The book of [`crate::ledger::IngestCounters`].
+    pub book: PathBuf,
+}
+
+/// How a model's input is made and its output read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelFamily {
+    /// `NanoDet` with three strides: class scores and distance distributions.
+    Nanodet,
+}
+
+/// For `infer-worker`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct InferSpec {
+    /// The model it runs.
+    pub model: ModelName,
+    /// The ONNX file.
+    pub file: PathBuf,
+    /// How to talk to it.
+    pub family: ModelFamily,
+    /// Class names, by class index.
+    pub labels: Vec<String>,
+    /// Detections below are not reported, 0 to 1.
+    pub score_min: f32,
+    /// Class-wise non-maximum suppression: of two boxes overlapping more, the better stays.
+    pub nms_iou: f32,
+    /// One-thread sessions run in parallel; `None`: as many as measured best at start.
+    pub sessions: Option<u32>,
+    /// `libonnxruntime.so`; `None`: the places set-up puts it.
+    pub library: Option<PathBuf>,
+    /// The streams it serves.
+    pub streams: Vec<InferStreamSpec>,
+}
+
+/// One stream of an infer worker.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct InferStreamSpec {
+    /// Where frames come from.
+    pub frames: FrameServiceSpec,
+    /// When a frame is worth running the model on; `None`: always. Text of the rule language.
+    pub gate: Option<String>,
+    /// Older frames are not run on; not applied under [`QueuePolicy::Wait`].
+    pub max_staleness_ms: u64,
+    /// Weight of this stream when demand exceeds capacity, 1 or more.
+    pub priority: u32,
+    /// Whom to wake with results.
+    pub consumer: WorkerId,
+    /// The book of [`crate::ledger::InferCounters`].
+    pub book: PathBuf,
+}
+
+/// For `render-worker`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RenderSpec {
+    /// Where frames come from.
+    pub frames: FrameServiceSpec,
+    /// The models whose results are joined.
+    pub models: Vec<RenderModelSpec>,
+    /// A frame waits so long for results.
+    pub max_latency_ms: u64,
+    /// Tracker settings.
+    pub tracker: TrackerSpec,
+    /// Zones, lines and rules.
+    pub rules: Option<RuleSource>,
+    /// What is drawn.
+    pub overlay: OverlaySpec,
+    /// Encoder settings; `None`: nothing is drawn or encoded.
+    pub encode: Option<EncodeSpec>,
+    /// Where to record; relative paths are inside the run's directory.
+    pub record: Option<RecordSpec>,
+    /// Hand encoded access units to the gateway.
+    pub restream: bool,
+    /// Store what was detected in each frame.
+    pub store_detections: bool,
+    /// The book of [`crate::ledger::RenderCounters`].
+    pub book: PathBuf,
+}
+
+/// One model of a render worker.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RenderModelSpec {
+    /// The model.
+    pub model: ModelName,
+    /// Class names, by class index.
+    pub labels: Vec<String>,
+}
+
+/// A rule file: its text, so that the worker needs no file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleSource {
+    /// Name shown in messages.
+    pub path: PathBuf,
+    /// The YAML text, already checked.
+    pub text: String,
+}
+
+/// Tracker settings; the defaults are ByteTrack's but for the time-out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrackerSpec {
+    /// Detections from this score on take part in the first association.
+    pub high_score: f32,
+    /// Unmatched detections from this score on begin a track.
+    pub new_track_score: f32,
+    /// Smallest IoU of a match.
+    pub iou_min: f32,
+    /// A track unseen for so long ends.
+    pub lost_timeout_ms: u64,
+}
+
+/// What is drawn onto the picture.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a layer of its own")]
+pub struct OverlaySpec {
+    /// Boxes with label and score.
+    pub boxes: bool,
+    /// Track ids and trails.
+    pub trails: bool,
+    /// Zones and lines.
+    pub zones: bool,
+    /// Stream name, clock and latency.
+    pub status: bool,
+}
+
+/// H.264 encoder settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EncodeSpec {
+    /// A preset of x264: `ultrafast` to `placebo`.
+    pub preset: String,
+    /// Target bit rate.
+    pub bitrate_kbps: u32,
+    /// Most milliseconds between key frames.
+    pub keyframe_interval_ms: u32,
+    /// Encoder threads.
+    pub threads: u32,
+}
+
+/// Where to record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordSpec {
+    /// Directory of the files; made when missing.
+    pub directory: PathBuf,
+}
+
+/// For `gateway`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct GatewaySpec {
+    /// Address the servers listen on.
+    pub address: String,
+    /// TCP port of RTSP.
+    pub rtsp_port: u16,
+    /// The streams it serves.
+    pub streams: Vec<GatewayStreamSpec>,
+}
+
+/// One stream of the gateway.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct GatewayStreamSpec {
+    /// The stream.
+    pub stream: StreamName,
+    /// The size whose slot bounds access units.
+    pub size: PixelSize,
+    /// Path in the URL, without the leading `/`.
+    pub mount: String,
+    /// The book of [`crate::ledger::GatewayCounters`].
+    pub book: PathBuf,
+}
