@@ -1,0 +1,387 @@
+//! Frames from one producer to all consumers of a stream.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use contract::geometry::{I420Layout, PixelSize};
+use contract::name::StreamName;
+use contract::spec::{FrameServiceSpec, QueuePolicy};
+use iceoryx2::port::publisher::Publisher;
+use iceoryx2::port::subscriber::Subscriber;
+use iceoryx2::port::update_connections::UpdateConnections;
+use iceoryx2::port::{BackpressureAction, LoanError, ReceiveError, SendError};
+use iceoryx2::prelude::*;
+use iceoryx2::sample::Sample;
+use iceoryx2::sample_mut::SampleMut;
+
+use crate::bus::{Bus, BytesService, Service, ServiceShape};
+use crate::error::BusError;
+use crate::header::{CheckedFrame, FrameHeader, FrameStamp, Mark, MemoryKind};
+use crate::wake::{EVENT_END_SEEN, EVENT_LOOK, Listener, Waker};
+
+/// Slots begin on a page, so that no two frames share one and devices can map them.
+pub(crate) const SLOT_ALIGNMENT: usize = 4096;
+/// Slots a producer fills at the same time: one frame, and an end marker.
+pub(crate) const LOANED_MAX: usize = 2;
+/// A producer that waits for room looks again at least so often, in case its consumer has died.
+const ROOM_WAIT: Duration = Duration::from_millis(50);
+/// An ending producer waits so long for its consumers to have seen the end.
+const END_SEEN_WAIT: Duration = Duration::from_secs(1);
+
+/// Sets a flag that makes a publisher stop waiting for room. Cloning is cheap.
+#[derive(Debug, Clone, Default)]
+pub struct Interrupter {
+    flag: Arc<AtomicBool>,
+}
+
+impl Interrupter {
+    /// From now on no [`FramePublisher::publish`] of this publisher waits.
+    pub fn interrupt(&self) {
+        self.flag.store(true, Ordering::Relaxed);
+    }
+
+    fn interrupted(&self) -> bool {
+        self.flag.load(Ordering::Relaxed)
+    }
+}
+
+fn open_service(bus: &Bus, spec: &FrameServiceSpec) -> Result<BytesService<FrameHeader>, BusError> {
+    bus.bytes(
+        &format!("frames/{}", spec.stream),
+        &ServiceShape {
+            alignment: SLOT_ALIGNMENT,
+            overflow: spec.policy == QueuePolicy::DropOldest,
+            buffer: spec.depth as usize,
+            held: spec.held_max as usize,
+            subscribers: spec.consumers_max as usize,
+        },
+    )
+}
+
+fn taken_name(stream: &StreamName) -> String {
+    format!("taken/{stream}")
+}
+
+/// The producer's side of a stream.
+#[derive(Debug)]
+pub struct FramePublisher {
+    service: BytesService<FrameHeader>,
+    port: Publisher<Service, [u8], FrameHeader>,
+    taken: Arc<Listener>,
+    interrupter: Interrupter,
+    slot_bytes: usize,
+    epoch: u32,
+}
+
+impl FramePublisher {
+    /// Opens the stream for publishing; `epoch` counts the producer's starts.
+    ///
+    /// # Errors
+    /// When the service exists with other sizes, or has a living producer.
+    pub fn open(bus: &Bus, spec: &FrameServiceSpec, epoch: u32) -> Result<Self, BusError> {
+        let service = open_service(bus, spec)?;
+        let taken = Arc::new(Listener::named(bus, &taken_name(&spec.stream))?);
+        let interrupter = Interrupter::default();
+        let slot_bytes = I420Layout::of(spec.size).bytes;
+        let builder = service
+            .publisher_builder()
+            .initial_max_slice_len(slot_bytes)
+            .allocation_strategy(AllocationStrategy::Static)
+            .max_loaned_samples(LOANED_MAX);
+        let builder = match spec.policy {
+            QueuePolicy::DropOldest | QueuePolicy::DropLatest => {
+                builder.backpressure_strategy(BackpressureStrategy::DiscardData)
+            }
+            QueuePolicy::Wait => {
+                let (room, stop) = (Arc::clone(&taken), interrupter.clone());
+                builder
+                    .backpressure_strategy(BackpressureStrategy::RetryUntilDelivered)
+                    .set_backpressure_handler(move |_| {
+                        // A consumer that dies stays connected until it is cleaned up; then the
+                        // retry finds it gone. So waiting here never waits on the dead for long.
+                        if stop.interrupted() || room.wait(ROOM_WAIT).is_err() {
+                            BackpressureAction::DiscardData
+                        } else {
+                            BackpressureAction::Retry
+                        }
+                    })
+            }
+        };
+        let port = builder.create().map_err(|error| {
+            BusError::open(format!("the producer of `{}`", spec.stream), &error)
+        })?;
+        Ok(Self {
+            service,
+            port,
+            taken,
+            interrupter,
+            slot_bytes,
+            epoch,
+        })
+    }
+
+    /// A handle that ends waiting for room, for use by another thread.
+    #[must_use]
+    pub fn interrupter(&self) -> Interrupter {
+        self.interrupter.clone()
+    }
+
+    /// Consumers connected now.
+    #[must_use]
+    pub fn consumers(&self) -> usize {
+        self.service.dynamic_config().number_of_subscribers()
+    }
+
+    /// A free slot for a picture of `size`; `None` when consumers hold them all.
+    ///
+    /// # Errors
+    /// When the picture is larger than the stream's slots.
+    pub fn loan(&self, size: PixelSize) -> Result<Option<FrameLoan>, BusError> {
+        let layout = I420Layout::of(size);
+        if layout.bytes > self.slot_bytes {
+            return Err(BusError::TooLarge {
+                bytes: layout.bytes,
+                slot_bytes: self.slot_bytes,
+            });
+        }
+        let sample = self.loan_bytes(layout.bytes)?;
+        Ok(sample.map(|sample| FrameLoan { sample, layout }))
+    }
+
+    #[expect(unsafe_code, reason = "bytes of shared memory are always initialised")]
+    fn loan_bytes(
+        &self,
+        bytes: usize,
+    ) -> Result<Option<SampleMut<Service, [u8], FrameHeader>>, BusError> {
+        match self.port.loan_slice_uninit(bytes) {
+            // SAFETY: the slot lies in a shared memory segment, which the kernel hands out
+            // zeroed and which only ever held bytes; every bit pattern is a valid `u8`.
+            Ok(sample) => Ok(Some(unsafe { sample.assume_init() })),
+            Err(LoanError::OutOfMemory | LoanError::ExceedsMaxLoans) => Ok(None),
+            Err(error) => Err(BusError::port("loan a slot", &error)),
+        }
+    }
+
+    /// Sends a filled slot to all consumers; says to how many it went.
+    ///
+    /// Under [`QueuePolicy::Wait`] this sleeps until each living consumer has room,
+    /// or until the [`Interrupter`] is used; who then has no room finds a gap.
+    ///
+    /// # Errors
+    /// When the port is broken.
+    pub fn publish(&self, mut loan: FrameLoan, stamp: &FrameStamp) -> Result<usize, BusError> {
+        *loan.sample.user_header_mut() = FrameHeader::new(stamp, &loan.layout, self.epoch);
+        self.send(loan.sample)
+    }
+
+    fn send(&self, sample: SampleMut<Service, [u8], FrameHeader>) -> Result<usize, BusError> {
+        sample
+            .send()
+            .map_err(|error: SendError| BusError::port("publish a frame", &error))
+    }
+
+    /// Tells all consumers that the stream ends and how many frames it had, and waits
+    /// (one second at most) until they have seen it: a producer that leaves earlier takes
+    /// with it what a consumer has not connected to yet.
+    ///
+    /// Under `drop_latest` and `wait` the marker itself may find a full queue, so it is
+    /// sent again until it is seen.
+    ///
+    /// # Errors
+    /// When the port is broken.
+    pub fn end_of_stream(&self, next_sequence: u64) -> Result<(), BusError> {
+        let begin = Instant::now();
+        let consumers = self.consumers() as u64;
+        let mut seen = 0;
+        while seen < consumers && begin.elapsed() < END_SEEN_WAIT {
+            if let Some(mut sample) = self.loan_bytes(1)? {
+                *sample.user_header_mut() = FrameHeader::end_of_stream(next_sequence, self.epoch);
+                self.send(sample)?;
+            }
+            let mut taken = |event, count| {
+                if event == EVENT_END_SEEN {
+                    seen += count;
+                }
+            };
+            self.taken.wait_counting(ROOM_WAIT, &mut taken)?;
+        }
+        Ok(())
+    }
+}
+
+/// A free slot, to be filled and published.
+#[derive(Debug)]
+pub struct FrameLoan {
+    sample: SampleMut<Service, [u8], FrameHeader>,
+    layout: I420Layout,
+}
+
+impl FrameLoan {
+    /// How the picture must lie in [`FrameLoan::payload_mut`].
+    #[must_use]
+    pub fn layout(&self) -> I420Layout {
+        self.layout
+    }
+
+    /// The slot's bytes, `layout().bytes` of them, with whatever an earlier frame left there.
+    pub fn payload_mut(&mut self) -> &mut [u8] {
+        self.sample.payload_mut()
+    }
+}
+
+/// What a consumer takes from a stream.
+#[derive(Debug)]
+pub enum Incoming {
+    /// A frame.
+    Frame(Frame),
+    /// The producer has ended; `next_sequence` frames were published.
+    EndOfStream {
+        /// The number the next frame would have had.
+        next_sequence: u64,
+        /// The producer's epoch.
+        epoch: u32,
+    },
+    /// Something that must not be used.
+    Invalid {
+        /// The number it claims to have.
+        sequence_number: u64,
+        /// The epoch it claims to be of.
+        epoch: u32,
+        /// What is wrong with it.
+        reason: BusError,
+    },
+}
+
+/// A consumer's side of a stream.
+#[derive(Debug)]
+pub struct FrameSubscriber {
+    port: Subscriber<Service, [u8], FrameHeader>,
+    taken: Waker,
+    tell_taken: bool,
+    end_told: Option<(u64, u32)>,
+}
+
+impl FrameSubscriber {
+    /// Opens the stream for consuming; frames published from now on are received.
+    ///
+    /// # Errors
+    /// When the service exists with other sizes or has as many consumers as it may.
+    pub fn open(bus: &Bus, spec: &FrameServiceSpec) -> Result<Self, BusError> {
+        let port = open_service(bus, spec)?
+            .subscriber_builder()
+            .buffer_size(spec.depth as usize)
+            .create()
+            .map_err(|error| BusError::open(format!("a consumer of `{}`", spec.stream), &error))?;
+        Ok(Self {
+            port,
+            taken: Waker::named(bus, &taken_name(&spec.stream))?,
+            tell_taken: spec.policy == QueuePolicy::Wait,
+            end_told: None,
+        })
+    }
+
+    /// Takes the oldest queued frame; `None` when the queue is empty.
+    ///
+    /// # Errors
+    /// [`BusError::HeldTooMany`] when this consumer has not released enough frames.
+    pub fn receive(&mut self) -> Result<Option<Incoming>, BusError> {
+        let sample = match self.port.receive() {
+            Ok(Some(sample)) => sample,
+            Ok(None) => {
+                // The producer may be new: connect before it can be gone again.
+                self.port
+                    .update_connections()
+                    .map_err(|error| BusError::port("connect to a producer", &error))?;
+                return Ok(None);
+            }
+            Err(ReceiveError::ExceedsMaxBorrows) => return Err(BusError::HeldTooMany),
+            Err(error) => return Err(BusError::port("receive a frame", &error)),
+        };
+        if self.tell_taken {
+            self.taken.notify(EVENT_LOOK);
+        }
+        let header = *sample.user_header();
+        let (sequence_number, epoch) = (header.sequence_number(), header.epoch());
+        if matches!(header.mark(), Ok(Mark::EndOfStream)) {
+            let end = (sequence_number, epoch);
+            if self.end_told != Some(end) {
+                self.end_told = Some(end);
+                self.taken.notify(EVENT_END_SEEN);
+            }
+            return Ok(Some(Incoming::EndOfStream {
+                next_sequence: sequence_number,
+                epoch,
+            }));
+        }
+        let checked = header
+            .checked(sample.payload())
+            .and_then(|checked| match checked.memory {
+                MemoryKind::Host => Ok(checked),
+                MemoryKind::Cuda(_) => Err(BusError::Memory("CUDA")),
+            });
+        Ok(Some(match checked {
+            Ok(checked) => Incoming::Frame(Frame {
+                sample,
+                checked,
+                epoch,
+            }),
+            Err(reason) => Incoming::Invalid {
+                sequence_number,
+                epoch,
+                reason,
+            },
+        }))
+    }
+}
+
+/// A frame in shared memory. Dropping it frees its slot.
+#[derive(Debug)]
+pub struct Frame {
+    sample: Sample<Service, [u8], FrameHeader>,
+    checked: CheckedFrame,
+    epoch: u32,
+}
+
+impl Frame {
+    /// What its producer says of it.
+    #[must_use]
+    pub fn stamp(&self) -> &FrameStamp {
+        &self.checked.stamp
+    }
+
+    /// Which start of the producer it comes from.
+    #[must_use]
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// Where its pixels lie.
+    #[must_use]
+    pub fn memory(&self) -> MemoryKind {
+        self.checked.memory
+    }
+
+    /// How the picture lies in [`Frame::payload`].
+    #[must_use]
+    pub fn layout(&self) -> &I420Layout {
+        &self.checked.layout
+    }
+
+    /// The picture, `layout().bytes` long.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        self.sample.payload()
+    }
+
+    /// One plane: 0 is Y, 1 is U, 2 is V; `strides[index] * rows[index]` bytes.
+    ///
+    /// # Panics
+    /// When `index` is over 2.
+    #[must_use]
+    pub fn plane(&self, index: usize) -> &[u8] {
+        let layout = self.layout();
+        let begin = layout.offsets[index];
+        &self.payload()[begin..begin + layout.strides[index] * layout.rows[index]]
+    }
+}

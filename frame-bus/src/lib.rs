@@ -1,0 +1,39 @@
+//! Frames, results and access units through shared memory.
+//!
+//! This is the only crate that knows iceoryx2, and the only one that will know
+//! CUDA memory. Everything that is received was written by another process,
+//! which may have been killed or may have gone mad: headers and payloads are
+//! checked before they are handed on ([`header`]).
+//!
+//! | service | from | to | payload |
+//! |---|---|---|---|
+//! | `frames/<stream>` | ingest | render, infer | one picture, or a handle to one in device memory |
+//! | `results/<stream>/<model>` | infer | render | detections of a frame, or why there are none |
+//! | `packets/<stream>` | render | gateway | one encoded access unit |
+//! | `wake/<worker>` | anyone | that worker | nothing: "look at your queues" |
+//! | `taken/<stream>` | consumers | ingest | "there is room again" under `wait`; "I have seen the end" |
+//!
+//! Beside the bus lie the *books* ([`book`]): pages of counters, one writer
+//! each, that survive the death of their writer to the last frame.
+
+pub mod book;
+pub mod budget;
+mod bus;
+mod error;
+mod frames;
+pub mod header;
+mod packets;
+mod results;
+mod sequence;
+pub mod supervision;
+mod wake;
+
+pub use book::{BookReader, BookWriter};
+pub use bus::Bus;
+pub use error::BusError;
+pub use frames::{Frame, FrameLoan, FramePublisher, FrameSubscriber, Incoming, Interrupter};
+pub use header::{ColourMatrix, CudaSlot, FrameStamp, MemoryKind, PacketStamp};
+pub use packets::{IncomingPacket, Packet, PacketPublisher, PacketSubscriber};
+pub use results::{FrameResult, Outcome, ResultBody, ResultPublisher, ResultSubscriber};
+pub use sequence::{Arrival, Arrivals};
+pub use wake::{Listener, Waker};

@@ -1,0 +1,201 @@
+//! Encoded access units from a render worker to the gateway.
+
+use contract::geometry::{I420Layout, PixelSize};
+use contract::name::StreamName;
+use iceoryx2::port::LoanError;
+use iceoryx2::port::publisher::Publisher;
+use iceoryx2::port::subscriber::Subscriber;
+use iceoryx2::prelude::*;
+use iceoryx2::sample::Sample;
+
+use crate::bus::{Bus, BytesService, Service, ServiceShape};
+use crate::error::BusError;
+use crate::header::{Mark, PacketHeader, PacketStamp};
+
+/// Access units queued for the gateway: a second or so, since a gap costs a whole group of pictures.
+pub(crate) const PACKETS_DEPTH: usize = 32;
+
+/// Bytes of the largest access unit of a stream of this size: a third of the raw picture,
+/// which no sensible bit rate reaches, and never less than 128 KiB.
+#[must_use]
+pub(crate) fn packet_bytes_max(size: PixelSize) -> usize {
+    (I420Layout::of(size).bytes / 3).max(128 << 10)
+}
+
+fn open_service(bus: &Bus, stream: &StreamName) -> Result<BytesService<PacketHeader>, BusError> {
+    bus.bytes(
+        &format!("packets/{stream}"),
+        &ServiceShape {
+            alignment: 64,
+            overflow: true,
+            buffer: PACKETS_DEPTH,
+            held: 1,
+            // The second is a restarted gateway whose dead self is not cleaned up yet.
+            subscribers: 2,
+        },
+    )
+}
+
+/// The encoder's side.
+#[derive(Debug)]
+pub struct PacketPublisher {
+    port: Publisher<Service, [u8], PacketHeader>,
+    bytes_max: usize,
+    epoch: u32,
+}
+
+impl PacketPublisher {
+    /// Opens the access units of `stream` for publishing; `epoch` counts the producer's starts.
+    ///
+    /// # Errors
+    /// When the service cannot be opened.
+    pub fn open(
+        bus: &Bus,
+        stream: &StreamName,
+        size: PixelSize,
+        epoch: u32,
+    ) -> Result<Self, BusError> {
+        let bytes_max = packet_bytes_max(size);
+        let port = open_service(bus, stream)?
+            .publisher_builder()
+            .initial_max_slice_len(bytes_max)
+            .allocation_strategy(AllocationStrategy::Static)
+            .max_loaned_samples(1)
+            .backpressure_strategy(BackpressureStrategy::DiscardData)
+            .create()
+            .map_err(|error| BusError::open(format!("the encoder of `{stream}`"), &error))?;
+        Ok(Self {
+            port,
+            bytes_max,
+            epoch,
+        })
+    }
+
+    /// Publishes one access unit.
+    ///
+    /// # Errors
+    /// [`BusError::TooLarge`] when it is larger than a slot; its number is then a gap.
+    pub fn publish(&mut self, stamp: &PacketStamp, data: &[u8]) -> Result<(), BusError> {
+        if data.len() > self.bytes_max {
+            return Err(BusError::TooLarge {
+                bytes: data.len(),
+                slot_bytes: self.bytes_max,
+            });
+        }
+        self.send(PacketHeader::new(stamp, self.epoch), data)
+    }
+
+    /// Says that no access unit comes after this one.
+    ///
+    /// # Errors
+    /// When the port is broken.
+    pub fn end_of_stream(&mut self, next_sequence: u64) -> Result<(), BusError> {
+        self.send(PacketHeader::end_of_stream(next_sequence, self.epoch), &[0])
+    }
+
+    fn send(&self, header: PacketHeader, data: &[u8]) -> Result<(), BusError> {
+        let mut sample = self
+            .port
+            .loan_slice_uninit(data.len())
+            .map_err(|error: LoanError| BusError::port("loan an access unit", &error))?
+            .write_from_slice(data);
+        *sample.user_header_mut() = header;
+        sample
+            .send()
+            .map_err(|error| BusError::port("publish an access unit", &error))?;
+        Ok(())
+    }
+}
+
+/// What the gateway takes from a stream.
+#[derive(Debug)]
+pub enum IncomingPacket {
+    /// An access unit.
+    Packet(Packet),
+    /// The producer has ended.
+    EndOfStream {
+        /// The number the next access unit would have had.
+        next_sequence: u64,
+        /// The producer's epoch.
+        epoch: u32,
+    },
+    /// Something that must not be used.
+    Invalid {
+        /// What is wrong with it.
+        reason: BusError,
+    },
+}
+
+/// The gateway's side.
+#[derive(Debug)]
+pub struct PacketSubscriber {
+    port: Subscriber<Service, [u8], PacketHeader>,
+}
+
+impl PacketSubscriber {
+    /// Opens the access units of `stream`.
+    ///
+    /// # Errors
+    /// When the service cannot be opened.
+    pub fn open(bus: &Bus, stream: &StreamName) -> Result<Self, BusError> {
+        let port = open_service(bus, stream)?
+            .subscriber_builder()
+            .create()
+            .map_err(|error| BusError::open(format!("a viewer of `{stream}`"), &error))?;
+        Ok(Self { port })
+    }
+
+    /// Takes the oldest queued access unit; `None` when the queue is empty.
+    ///
+    /// # Errors
+    /// When the port is broken.
+    pub fn receive(&mut self) -> Result<Option<IncomingPacket>, BusError> {
+        let received = self
+            .port
+            .receive()
+            .map_err(|error| BusError::port("receive an access unit", &error))?;
+        Ok(received.map(|sample| {
+            let header = *sample.user_header();
+            match header.mark() {
+                Ok(Mark::Data) => IncomingPacket::Packet(Packet {
+                    stamp: header.stamp(),
+                    epoch: header.epoch(),
+                    sample,
+                }),
+                Ok(Mark::EndOfStream) => IncomingPacket::EndOfStream {
+                    next_sequence: header.sequence_number(),
+                    epoch: header.epoch(),
+                },
+                Err(reason) => IncomingPacket::Invalid { reason },
+            }
+        }))
+    }
+}
+
+/// An access unit in shared memory. Dropping it frees its slot.
+#[derive(Debug)]
+pub struct Packet {
+    sample: Sample<Service, [u8], PacketHeader>,
+    stamp: PacketStamp,
+    epoch: u32,
+}
+
+impl Packet {
+    /// What its producer says of it.
+    #[must_use]
+    pub fn stamp(&self) -> &PacketStamp {
+        &self.stamp
+    }
+
+    /// Which start of the producer it comes from.
+    #[must_use]
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// The access unit: H.264 byte stream.
+    #[must_use]
+    pub fn data(&self) -> &[u8] {
+        self.sample.payload()
+    }
+}

@@ -1,0 +1,302 @@
+//! The bus between ports of one process: policies, gaps, ends, forged slots.
+
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use contract::detection::{Detection, Skip};
+use contract::geometry::{BoundingBox, PixelSize};
+use contract::name::WorkerId;
+use contract::spec::{FrameServiceSpec, QueuePolicy};
+use frame_bus::supervision::Root;
+use frame_bus::{
+    Arrivals, Bus, BusError, ColourMatrix, Frame, FramePublisher, FrameStamp, FrameSubscriber,
+    Incoming, IncomingPacket, Listener, Outcome, PacketPublisher, PacketStamp, PacketSubscriber,
+    ResultBody, ResultPublisher, ResultSubscriber, Waker,
+};
+
+const SIZE: PixelSize = PixelSize {
+    width: 64,
+    height: 48,
+};
+
+struct Fixture {
+    // Dropped last: everything on the bus must be gone before its root.
+    bus: Bus,
+    root: Root,
+}
+
+fn fixture() -> Fixture {
+    let root = Root::create(Path::new("/tmp"), "test").expect("a root");
+    let bus = Bus::open(&root.bus(), "test").expect("a bus");
+    Fixture { bus, root }
+}
+
+fn spec(policy: QueuePolicy, depth: u32) -> FrameServiceSpec {
+    FrameServiceSpec {
+        stream: "yard".parse().expect("a name"),
+        size: SIZE,
+        policy,
+        depth,
+        consumers_max: 2,
+        held_max: 3,
+    }
+}
+
+fn stamp(sequence_number: u64) -> FrameStamp {
+    FrameStamp {
+        sequence_number,
+        pts_ns: sequence_number * 40_000_000,
+        captured_ns: 1,
+        motion: 0.5,
+        colour: ColourMatrix::Bt601,
+        discontinuity: false,
+    }
+}
+
+fn publish(publisher: &FramePublisher, sequence_number: u64) -> usize {
+    let mut loan = publisher.loan(SIZE).expect("sized").expect("a free slot");
+    loan.payload_mut().fill(sequence_number.to_le_bytes()[0]);
+    publisher
+        .publish(loan, &stamp(sequence_number))
+        .expect("published")
+}
+
+fn take(subscriber: &mut FrameSubscriber) -> Option<Frame> {
+    match subscriber.receive().expect("received")? {
+        Incoming::Frame(frame) => Some(frame),
+        other => panic!("{other:?} is no frame"),
+    }
+}
+
+fn numbers(subscriber: &mut FrameSubscriber) -> Vec<u64> {
+    std::iter::from_fn(|| take(subscriber))
+        .map(|frame| {
+            let number = frame.stamp().sequence_number;
+            assert!(
+                frame
+                    .payload()
+                    .iter()
+                    .all(|byte| u64::from(*byte) == number)
+            );
+            number
+        })
+        .collect()
+}
+
+#[test]
+fn drop_oldest_keeps_the_newest_and_the_gap_says_how_many() {
+    let fixture = fixture();
+    let spec = spec(QueuePolicy::DropOldest, 2);
+    let publisher = FramePublisher::open(&fixture.bus, &spec, 0).expect("a producer");
+    let mut subscriber = FrameSubscriber::open(&fixture.bus, &spec).expect("a consumer");
+    (0..10).for_each(|number| assert_eq!(publish(&publisher, number), 1));
+    let seen = numbers(&mut subscriber);
+    assert_eq!(seen, [8, 9]);
+    let mut arrivals = Arrivals::new(0, 0);
+    assert_eq!(arrivals.arrive(seen[0], 0).overflowed, 8);
+}
+
+#[test]
+fn drop_latest_keeps_what_is_queued() {
+    let fixture = fixture();
+    let spec = spec(QueuePolicy::DropLatest, 2);
+    let publisher = FramePublisher::open(&fixture.bus, &spec, 0).expect("a producer");
+    let mut subscriber = FrameSubscriber::open(&fixture.bus, &spec).expect("a consumer");
+    (0..5).for_each(|number| {
+        publish(&publisher, number);
+    });
+    assert_eq!(numbers(&mut subscriber), [0, 1]);
+    publish(&publisher, 5);
+    assert_eq!(numbers(&mut subscriber), [5]);
+}
+
+#[test]
+fn wait_loses_nothing_and_the_end_is_seen_by_all() {
+    let fixture = fixture();
+    let spec = spec(QueuePolicy::Wait, 2);
+    let publisher = FramePublisher::open(&fixture.bus, &spec, 3).expect("a producer");
+    let listener_id = WorkerId::Gateway;
+    let listener = Listener::open(&fixture.bus, &listener_id).expect("a listener");
+    let waker = Waker::open(&fixture.bus, &listener_id).expect("a waker");
+    let consumers: Vec<_> = (0..2)
+        .map(|_| FrameSubscriber::open(&fixture.bus, &spec).expect("a consumer"))
+        .collect();
+    assert_eq!(publisher.consumers(), 2);
+    let readers: Vec<_> = consumers
+        .into_iter()
+        .map(|mut subscriber| {
+            thread::spawn(move || {
+                let mut seen = Vec::new();
+                loop {
+                    match subscriber.receive().expect("received") {
+                        Some(Incoming::Frame(frame)) => seen.push(frame.stamp().sequence_number),
+                        Some(Incoming::EndOfStream {
+                            next_sequence,
+                            epoch,
+                        }) => return (seen, next_sequence, epoch),
+                        Some(Incoming::Invalid { reason, .. }) => panic!("{reason}"),
+                        None => thread::park_timeout(Duration::from_millis(1)),
+                    }
+                }
+            })
+        })
+        .collect();
+    for number in 0..200 {
+        publish(&publisher, number);
+        waker.wake();
+    }
+    assert!(listener.wait(Duration::from_secs(1)).expect("woken"));
+    publisher.end_of_stream(200).expect("ended");
+    for reader in readers {
+        let (seen, next_sequence, epoch) = reader.join().expect("no panic");
+        assert_eq!(seen, (0..200).collect::<Vec<u64>>());
+        assert_eq!((next_sequence, epoch), (200, 3));
+    }
+}
+
+#[test]
+fn waiting_can_be_interrupted() {
+    let fixture = fixture();
+    let spec = spec(QueuePolicy::Wait, 1);
+    let publisher = FramePublisher::open(&fixture.bus, &spec, 0).expect("a producer");
+    let mut subscriber = FrameSubscriber::open(&fixture.bus, &spec).expect("a consumer");
+    publish(&publisher, 0);
+    publisher.interrupter().interrupt();
+    assert_eq!(publish(&publisher, 1), 0);
+    assert_eq!(numbers(&mut subscriber), [0]);
+}
+
+#[test]
+fn slots_end_and_come_back() {
+    let fixture = fixture();
+    let spec = spec(QueuePolicy::DropOldest, 1);
+    let publisher = FramePublisher::open(&fixture.bus, &spec, 0).expect("a producer");
+    let mut subscriber = FrameSubscriber::open(&fixture.bus, &spec).expect("a consumer");
+    let mut held = Vec::new();
+    let refused = (0..10).find_map(|number| {
+        publish(&publisher, number);
+        match subscriber.receive() {
+            Ok(Some(Incoming::Frame(frame))) => {
+                held.push(frame);
+                None
+            }
+            Ok(_) => None,
+            Err(error) => Some(error),
+        }
+    });
+    assert!(matches!(refused, Some(BusError::HeldTooMany)));
+    assert_eq!(held.len(), 4, "what may be held, and one more");
+    held.clear();
+    assert!(take(&mut subscriber).is_some());
+    let large = PixelSize {
+        width: 640,
+        height: 480,
+    };
+    assert!(matches!(
+        publisher.loan(large),
+        Err(BusError::TooLarge { .. })
+    ));
+}
+
+#[test]
+fn a_stream_of_another_size_is_refused() {
+    let fixture = fixture();
+    let _publisher = FramePublisher::open(&fixture.bus, &spec(QueuePolicy::Wait, 2), 0);
+    let other = spec(QueuePolicy::DropOldest, 2);
+    let error = FrameSubscriber::open(&fixture.bus, &other).expect_err("another policy");
+    assert!(error.to_string().contains("frames/yard"), "{error}");
+}
+
+#[test]
+fn results_and_packets_read_back() {
+    let fixture = fixture();
+    let (stream, model) = (
+        "yard".parse().expect("a name"),
+        "people".parse().expect("a name"),
+    );
+    let publisher = ResultPublisher::open(&fixture.bus, &stream, &model).expect("a publisher");
+    let mut subscriber = ResultSubscriber::open(&fixture.bus, &stream, &model).expect("a reader");
+    let found = Detection {
+        bounds: BoundingBox {
+            x1: 1.0,
+            y1: 2.0,
+            x2: 3.0,
+            y2: 4.5,
+        },
+        score: 0.75,
+        class: 7,
+    };
+    publisher
+        .publish(5, 5, Outcome::Detections(&[found, found]))
+        .expect("published");
+    publisher
+        .publish(6, 9, Outcome::Skipped(Skip::Overflowed))
+        .expect("published");
+    let wild = Detection {
+        score: f32::NAN,
+        ..found
+    };
+    publisher
+        .publish(10, 10, Outcome::Detections(&[wild]))
+        .expect("published");
+    publisher.end_of_stream(11).expect("published");
+    let result = subscriber.receive().expect("valid").expect("one");
+    assert_eq!(result.body, ResultBody::Detections(vec![found, found]));
+    let result = subscriber.receive().expect("valid").expect("one");
+    assert_eq!((result.first_sequence, result.last_sequence), (6, 9));
+    assert_eq!(result.body, ResultBody::Skipped(Skip::Overflowed));
+    assert!(subscriber.receive().is_err(), "not a number is no score");
+    let result = subscriber.receive().expect("valid").expect("one");
+    assert_eq!(result.body, ResultBody::EndOfStream);
+    assert!(subscriber.receive().expect("empty").is_none());
+
+    let mut encoder = PacketPublisher::open(&fixture.bus, &stream, SIZE, 1).expect("an encoder");
+    let mut viewer = PacketSubscriber::open(&fixture.bus, &stream).expect("a viewer");
+    let stamp = PacketStamp {
+        sequence_number: 4,
+        pts_ns: 5,
+        captured_ns: 6,
+        keyframe: true,
+    };
+    encoder.publish(&stamp, b"unit").expect("published");
+    assert!(matches!(
+        encoder.publish(&stamp, &vec![0; 1 << 20]),
+        Err(BusError::TooLarge { .. })
+    ));
+    encoder.end_of_stream(5).expect("ended");
+    match viewer.receive().expect("received") {
+        Some(IncomingPacket::Packet(packet)) => {
+            assert_eq!((*packet.stamp(), packet.epoch()), (stamp, 1));
+            assert_eq!(packet.data(), b"unit");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(
+        viewer.receive().expect("received"),
+        Some(IncomingPacket::EndOfStream {
+            next_sequence: 5,
+            epoch: 1
+        })
+    ));
+}
+
+#[test]
+fn nothing_is_left_in_shared_memory() {
+    let fixture = fixture();
+    let prefix = fixture.root.bus().prefix;
+    let files = || {
+        std::fs::read_dir("/dev/shm")
+            .expect("shared memory")
+            .flatten()
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
+            .count()
+    };
+    let spec = spec(QueuePolicy::DropOldest, 2);
+    let publisher = FramePublisher::open(&fixture.bus, &spec, 0).expect("a producer");
+    publish(&publisher, 0);
+    assert!(files() > 0, "the bus lies under the root's prefix");
+    drop(publisher);
+    drop(fixture.bus);
+    assert_eq!(files(), 0);
+}
