@@ -1,0 +1,71 @@
+//! Running whole commands: their output, their time, their processor time.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use nix::sys::resource::{UsageWho, getrusage};
+
+/// What a finished command took.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Took {
+    /// By the clock on the wall.
+    pub(crate) wall: Duration,
+    /// Processor time of the command and everything it started and waited for.
+    pub(crate) cpu: Duration,
+}
+
+/// A command that is run from the repository's root.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the bench measures whole programs from outside"
+)]
+pub(crate) fn command(root: &Path, program: impl AsRef<Path>) -> Command {
+    let program = program.as_ref();
+    // A path with a directory in it is inside the repository; a bare name is the system's.
+    let program = if program.components().count() > 1 {
+        root.join(program)
+    } else {
+        program.to_owned()
+    };
+    let mut command = Command::new(program);
+    command.current_dir(root).stdin(Stdio::null());
+    command
+}
+
+/// Runs a command to its end and times it.
+///
+/// # Errors
+/// When it cannot be started or ends with an error; its standard error is then in the text.
+pub(crate) fn timed(command: &mut Command) -> anyhow::Result<(Took, Output)> {
+    let cpu_before = children_cpu()?;
+    let begin = Instant::now();
+    let output = command
+        .output()
+        .with_context(|| format!("cannot start {:?}", command.get_program()))?;
+    let wall = begin.elapsed();
+    let cpu = children_cpu()?.saturating_sub(cpu_before);
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr);
+        bail!("{command:?} ended with {}: {text}", output.status);
+    }
+    Ok((Took { wall, cpu }, output))
+}
+
+fn children_cpu() -> anyhow::Result<Duration> {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+    let time = |value: nix::sys::time::TimeVal| -> anyhow::Result<Duration> {
+        let seconds = u64::try_from(value.tv_sec())?;
+        let microseconds = u64::try_from(value.tv_usec())?;
+        Ok(Duration::from_secs(seconds) + Duration::from_micros(microseconds))
+    };
+    Ok(time(usage.user_time())? + time(usage.system_time())?)
+}
+
+/// The middle of some figures; 0 of none.
+pub(crate) fn median(figures: impl IntoIterator<Item = f64>) -> f64 {
+    let mut figures: Vec<f64> = figures.into_iter().collect();
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or(0.0)
+}
