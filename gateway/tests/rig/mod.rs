@@ -1,0 +1,462 @@
+//! A gateway in this process, cameras that publish access units, and viewers.
+
+use std::fmt;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, LazyLock, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use contract::clock::monotonic_ns;
+use contract::control::{Decoder, FromWorker, ToWorker, encode};
+use contract::geometry::PixelSize;
+use contract::ledger::GatewayCounters;
+use contract::name::{StreamName, WorkerId};
+use contract::spec::{BusSpec, GatewaySpec, GatewayStreamSpec, Role, WorkerSpec};
+use frame_bus::{BookReader, Bus, PacketPublisher, PacketStamp, Waker};
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_app::AppSink;
+use tempfile::TempDir;
+use testkit::wait_until;
+use worker::{Control, Failure};
+
+const SIZE: PixelSize = PixelSize {
+    width: 320,
+    height: 240,
+};
+
+/// Access units come twice as quickly as from a camera, to save time.
+const INTERVAL: Duration = Duration::from_millis(20);
+
+/// A gateway in a thread, as its supervisor sees it.
+pub(crate) struct Rig {
+    directory: TempDir,
+    bus: Bus,
+    port: u16,
+    supervisor: UnixStream,
+    ended: Mutex<Vec<PacketPublisher>>,
+    gateway: Mutex<Option<JoinHandle<Result<(), Failure>>>>,
+}
+
+impl Rig {
+    /// Starts a gateway and waits until it is ready.
+    pub(crate) fn start<const N: usize>(streams: [&str; N]) -> Self {
+        let mut rig = Self::launch(0, &streams);
+        rig.port = rig.wait_ready();
+        rig
+    }
+
+    /// Starts a gateway that cannot work, and returns why.
+    pub(crate) fn fails(port: u16) -> Failure {
+        let rig = Self::launch(port, &["yard"]);
+        rig.join().expect_err("it cannot work")
+    }
+
+    fn launch(port: u16, streams: &[&str]) -> Self {
+        static RIGS: AtomicU32 = AtomicU32::new(0);
+        gst::init().expect("GStreamer starts");
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let number = RIGS.fetch_add(1, Ordering::Relaxed);
+        let spec = BusSpec {
+            root: directory.path().to_owned(),
+            prefix: format!("gw{}_{number}_", std::process::id()),
+        };
+        let bus = Bus::open(&spec, "test").expect("a bus");
+        let streams = streams.iter().map(|name| {
+            let book = directory.path().join(format!("{name}.book"));
+            BookReader::<GatewayCounters>::create(&book).expect("a new book");
+            GatewayStreamSpec {
+                stream: stream(name),
+                size: SIZE,
+                mount: (*name).to_owned(),
+                book,
+            }
+        });
+        let spec = WorkerSpec {
+            worker: WorkerId::Gateway,
+            run: "test-1".parse().expect("a run id"),
+            incarnation: 0,
+            bus: spec,
+            directory: directory.path().to_owned(),
+            role: Role::Gateway(GatewaySpec {
+                address: "127.0.0.1".to_owned(),
+                rtsp_port: port,
+                streams: streams.collect(),
+            }),
+        };
+        let (mut supervisor, worker_end) = UnixStream::pair().expect("a socket pair");
+        let message = encode(&ToWorker::Configure(Box::new(spec))).expect("a short spec");
+        supervisor.write_all(&message).expect("connected");
+        // The worker ends its process when its supervisor is gone, and here that is the test.
+        std::mem::forget(supervisor.try_clone().expect("a descriptor"));
+        let gateway = std::thread::spawn(|| {
+            let (spec, control) = Control::over(worker_end)?;
+            gateway::run(spec, control)
+        });
+        Self {
+            directory,
+            bus,
+            port,
+            supervisor,
+            ended: Mutex::default(),
+            gateway: Mutex::new(Some(gateway)),
+        }
+    }
+
+    fn wait_ready(&self) -> u16 {
+        let mut decoder = Decoder::default();
+        let mut chunk = [0; 4096];
+        loop {
+            while let Some(message) = decoder.next_message().expect("a message") {
+                if let FromWorker::Ready(text) = message {
+                    let (_, rest) = text.rsplit_once(':').expect("an address");
+                    let (port, streams) = rest.split_once(' ').expect("streams");
+                    assert!(streams.starts_with("serving yard"), "{text}");
+                    return port.parse().expect("a port");
+                }
+            }
+            let count = (&self.supervisor).read(&mut chunk).expect("connected");
+            decoder.extend(&chunk[..count]);
+        }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(crate) fn location(&self, mount: &str) -> String {
+        format!("rtsp://127.0.0.1:{}/{mount}", self.port)
+    }
+
+    /// What the gateway's book of a stream says.
+    pub(crate) fn book(&self, stream: &str) -> GatewayCounters {
+        let reader = BookReader::open(&self.book_path(stream)).expect("a book");
+        reader.read()
+    }
+
+    fn book_path(&self, stream: &str) -> PathBuf {
+        self.directory.path().join(format!("{stream}.book"))
+    }
+
+    /// Says that a stream has ended which never had an access unit.
+    pub(crate) fn end(&self, name: &str) {
+        let mut publisher =
+            PacketPublisher::open(&self.bus, &stream(name), SIZE, 0).expect("a publisher");
+        publisher.end_of_stream(0).expect("published");
+        // Its queue must be there until the gateway has looked into it.
+        self.ended.lock().expect("not poisoned").push(publisher);
+    }
+
+    /// Tells the gateway to drain and returns how it ended.
+    pub(crate) fn drain(&self) -> Result<(), String> {
+        let message = encode(&ToWorker::Drain).expect("short");
+        (&self.supervisor).write_all(&message).expect("connected");
+        self.join().map_err(|failure| failure.to_string())
+    }
+
+    fn join(&self) -> Result<(), Failure> {
+        let gateway = self.gateway.lock().expect("not poisoned").take();
+        let gateway = gateway.expect("joined once");
+        gateway.join().expect("the gateway does not panic")
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        let running = self.gateway.lock().is_ok_and(|gateway| gateway.is_some());
+        if running && !std::thread::panicking() {
+            assert_eq!(self.drain(), Ok(()));
+        }
+    }
+}
+
+fn stream(name: &str) -> StreamName {
+    name.parse().expect("a stream name")
+}
+
+/// What a camera shows: two seconds of it, again and again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Picture {
+    /// Small access units, a key frame each half second.
+    Ball,
+    /// Small access units, a key frame each two seconds.
+    LongGroups,
+    /// As large as they get: about 4 MB/s.
+    Noise,
+}
+
+struct AccessUnit {
+    keyframe: bool,
+    data: Vec<u8>,
+}
+
+const CLIP_UNITS: usize = 100;
+
+fn encoded(picture: Picture) -> &'static [AccessUnit] {
+    static BALL: LazyLock<Vec<AccessUnit>> =
+        LazyLock::new(|| clip("ball", "key-int-max=25 bitrate=500"));
+    static LONG: LazyLock<Vec<AccessUnit>> =
+        LazyLock::new(|| clip("ball", "key-int-max=1000 bitrate=500"));
+    static NOISE: LazyLock<Vec<AccessUnit>> =
+        LazyLock::new(|| clip("snow", "key-int-max=25 pass=quant quantizer=8"));
+    match picture {
+        Picture::Ball => &BALL,
+        Picture::LongGroups => &LONG,
+        Picture::Noise => &NOISE,
+    }
+}
+
+fn clip(pattern: &str, encoder: &str) -> Vec<AccessUnit> {
+    gst::init().expect("GStreamer starts");
+    let pipeline = gst::parse::launch(&format!(
+        "videotestsrc pattern={pattern} num-buffers={CLIP_UNITS} \
+         ! video/x-raw,format=I420,width={},height={},framerate=50/1 \
+         ! x264enc speed-preset=ultrafast tune=zerolatency {encoder} \
+         ! h264parse ! video/x-h264,stream-format=byte-stream,alignment=au \
+         ! appsink name=sink sync=false",
+        SIZE.width, SIZE.height
+    ))
+    .expect("the elements are installed")
+    .downcast::<gst::Pipeline>()
+    .expect("a pipeline");
+    let sink = pipeline
+        .by_name("sink")
+        .and_downcast::<AppSink>()
+        .expect("an appsink");
+    pipeline.set_state(gst::State::Playing).expect("it starts");
+    let units: Vec<AccessUnit> = std::iter::from_fn(|| sink.pull_sample().ok())
+        .map(|sample| {
+            let buffer = sample.buffer().expect("a buffer");
+            AccessUnit {
+                keyframe: !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT),
+                data: buffer.map_readable().expect("readable").to_vec(),
+            }
+        })
+        .collect();
+    pipeline.set_state(gst::State::Null).expect("it stops");
+    assert_eq!(units.len(), CLIP_UNITS);
+    assert!(units[0].keyframe);
+    units
+}
+
+/// A render worker's publishing side, in a thread.
+pub(crate) struct Camera {
+    stop: SyncSender<End>,
+    thread: JoinHandle<u64>,
+}
+
+enum End {
+    Killed,
+    Ended,
+}
+
+impl Camera {
+    pub(crate) fn start(rig: &Rig, name: &str, picture: Picture) -> Self {
+        Self::publish(rig, name, picture, 0, 0, 0)
+    }
+
+    /// Goes on at a number, with a PTS of its own, `before_keyframe` access units before a key frame.
+    pub(crate) fn restart(
+        rig: &Rig,
+        name: &str,
+        next_sequence: u64,
+        before_keyframe: usize,
+    ) -> Self {
+        let epoch = u32::try_from(next_sequence).expect("a short test");
+        let skip = 25 - before_keyframe;
+        Self::publish(rig, name, Picture::Ball, next_sequence, epoch, skip)
+    }
+
+    fn publish(
+        rig: &Rig,
+        name: &str,
+        picture: Picture,
+        first: u64,
+        epoch: u32,
+        skip: usize,
+    ) -> Self {
+        let units = encoded(picture);
+        let waker = Waker::open(&rig.bus, &WorkerId::Gateway).expect("a waker");
+        let mut publisher =
+            PacketPublisher::open(&rig.bus, &stream(name), SIZE, epoch).expect("a publisher");
+        let (stop, stopped) = sync_channel(1);
+        let thread = std::thread::spawn(move || {
+            let mut next = first;
+            // Later producers begin at PTS 0, the first somewhere.
+            let mut pts_ns = if epoch == 0 { 3_600_000_000_000 } else { 0 };
+            for unit in units.iter().cycle().skip(skip) {
+                match stopped.recv_timeout(INTERVAL) {
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Ok(End::Ended) => {
+                        publisher.end_of_stream(next).expect("published");
+                        waker.wake();
+                        break;
+                    }
+                    Ok(End::Killed) | Err(RecvTimeoutError::Disconnected) => break,
+                }
+                let stamp = PacketStamp {
+                    sequence_number: next,
+                    pts_ns,
+                    captured_ns: monotonic_ns(),
+                    keyframe: unit.keyframe,
+                };
+                publisher.publish(&stamp, &unit.data).expect("published");
+                waker.wake();
+                next += 1;
+                pts_ns += INTERVAL.as_nanos() as u64;
+            }
+            next
+        });
+        Self { stop, thread }
+    }
+
+    /// Publishes the end of the stream; returns the next sequence number.
+    pub(crate) fn end(self) -> u64 {
+        self.finish(End::Ended)
+    }
+
+    /// Stops without a word; returns the next sequence number.
+    pub(crate) fn kill(self) -> u64 {
+        self.finish(End::Killed)
+    }
+
+    fn finish(self, end: End) -> u64 {
+        self.stop.send(end).expect("the camera runs");
+        self.thread.join().expect("the camera does not panic")
+    }
+}
+
+/// Somebody who watches and decodes.
+pub(crate) struct Viewer {
+    pipeline: gst::Pipeline,
+    decoded: Arc<AtomicU64>,
+    torn: Arc<AtomicU64>,
+}
+
+impl Viewer {
+    pub(crate) fn tcp(rig: &Rig, mount: &str) -> Self {
+        Self::start(rig, mount, "tcp")
+    }
+
+    pub(crate) fn udp(rig: &Rig, mount: &str) -> Self {
+        Self::start(rig, mount, "udp")
+    }
+
+    fn start(rig: &Rig, mount: &str, protocol: &str) -> Self {
+        let pipeline = gst::parse::launch(&format!(
+            "rtspsrc location={} protocols={protocol} latency=100 \
+             ! rtph264depay name=depayloader ! h264parse ! avdec_h264 max-threads=1 \
+             ! fakesink name=sink sync=false",
+            rig.location(mount)
+        ))
+        .expect("the elements are installed")
+        .downcast::<gst::Pipeline>()
+        .expect("a pipeline");
+        let decoded = count(&pipeline, "sink", "sink", |_| true);
+        let in_slices = Mutex::new(false);
+        let torn = count(&pipeline, "depayloader", "sink", move |packet| {
+            let packet = packet.map_readable().expect("readable");
+            is_torn(&packet, &mut in_slices.lock().expect("not poisoned"))
+        });
+        pipeline.set_state(gst::State::Playing).expect("it starts");
+        Self {
+            pipeline,
+            decoded,
+            torn,
+        }
+    }
+
+    /// RTP packets with a parameter set between two slices of a picture.
+    pub(crate) fn torn(&self) -> u64 {
+        self.torn.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn decoded(&self) -> u64 {
+        self.decoded.load(Ordering::Relaxed)
+    }
+
+    /// So many pictures are decoded in good time.
+    pub(crate) fn decodes(&self, pictures: u64) -> bool {
+        wait_until(Duration::from_secs(6), || self.decoded() >= pictures)
+    }
+
+    /// The end of the stream, or of the connection, is there.
+    pub(crate) fn has_ended(&self) -> bool {
+        let bus = self.pipeline.bus().expect("a pipeline has a bus");
+        bus.pop_filtered(&[gst::MessageType::Eos, gst::MessageType::Error])
+            .is_some()
+    }
+
+    pub(crate) fn is_told_the_end(&self) -> bool {
+        wait_until(Duration::from_secs(5), || self.has_ended())
+    }
+
+    /// Says good-bye.
+    pub(crate) fn leave(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Viewer {
+    fn drop(&mut self) {
+        // Stopping can only fail when it has failed before, and then there is nothing to stop.
+        let _ = self.pipeline.set_state(gst::State::Null);
+    }
+}
+
+impl fmt::Debug for Viewer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "a viewer who has decoded {}", self.decoded())
+    }
+}
+
+/// Counts the buffers on a pad that are as asked for.
+fn count(
+    pipeline: &gst::Pipeline,
+    element: &str,
+    pad: &str,
+    counts: impl Fn(&gst::Buffer) -> bool + Send + Sync + 'static,
+) -> Arc<AtomicU64> {
+    let counter = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&counter);
+    let element = pipeline.by_name(element).expect("an element");
+    let pad = element.static_pad(pad).expect("a pad");
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        if info.buffer().is_some_and(&counts) {
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+        gst::PadProbeReturn::Ok
+    });
+    counter
+}
+
+/// A parameter set in this RTP packet comes after a slice of the same access unit (RFC 6184).
+fn is_torn(packet: &[u8], in_slices: &mut bool) -> bool {
+    const STAP_A: u8 = 24;
+    const FU_A: u8 = 28;
+    let (header, payload) = packet.split_at(12);
+    let mut kinds = Vec::new();
+    match payload[0] & 0x1f {
+        STAP_A => {
+            let mut rest = &payload[1..];
+            while let [high, low, unit @ ..] = rest {
+                kinds.push(unit[0] & 0x1f);
+                rest = &unit[usize::from(u16::from_be_bytes([*high, *low]))..];
+            }
+        }
+        FU_A => kinds.push(payload[1] & 0x1f),
+        single => kinds.push(single),
+    }
+    let mut torn = false;
+    for kind in kinds {
+        torn |= *in_slices && matches!(kind, 7 | 8);
+        *in_slices |= (1..=5).contains(&kind);
+    }
+    let marker = header[1] & 0x80 != 0;
+    *in_slices &= !marker;
+    torn
+}

@@ -1,0 +1,210 @@
+//! The gateway on a real bus, with real H.264 and real RTSP viewers.
+
+mod rig;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+
+use contract::exit::WorkerExit;
+use contract::ledger::Counters;
+use testkit::wait_until;
+
+use crate::rig::{Camera, Picture, Rig, Viewer};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn many_viewers_share_one_encode() {
+    let rig = Rig::start(["yard", "gate"]);
+    let yard = Camera::start(&rig, "yard", Picture::Ball);
+    assert!(wait_until(5 * SECOND, || rig.book("yard").unwatched > 20));
+    assert_eq!(rig.book("yard").forwarded, 0);
+
+    let first = Viewer::tcp(&rig, "yard");
+    let second = Viewer::udp(&rig, "yard");
+    assert!(first.decodes(30), "{first:?}");
+    assert!(second.decodes(30), "{second:?}");
+    let late = Viewer::tcp(&rig, "yard");
+    assert!(late.decodes(30), "{late:?}");
+    let book = rig.book("yard");
+    assert_eq!((book.viewers, book.viewers_total), (3, 3));
+    late.leave();
+    assert!(wait_until(5 * SECOND, || rig.book("yard").viewers == 2));
+
+    // One encode: three viewers make no more access units than one.
+    let published = yard.end();
+    assert!(first.is_told_the_end(), "{first:?}");
+    assert!(second.is_told_the_end(), "{second:?}");
+    assert_eq!((first.torn(), second.torn()), (0, 0));
+    rig.end("gate");
+    assert_eq!(rig.drain(), Ok(()));
+
+    let book = rig.book("yard");
+    assert_eq!(book.check(), Ok(()));
+    assert_eq!(book.in_flight(), 0);
+    assert_eq!(book.next_sequence, published);
+    assert_eq!(book.received, book.forwarded + book.unwatched, "{book:?}");
+    assert!(book.forwarded >= 30, "{book:?}");
+    assert_eq!((book.viewers, book.viewers_total), (0, 3));
+    let book = rig.book("gate");
+    assert_eq!((book.received, book.viewers_total), (0, 0));
+}
+
+#[test]
+fn a_viewer_need_not_wait_for_the_next_key_frame() {
+    let rig = Rig::start(["yard"]);
+    let _camera = Camera::start(&rig, "yard", Picture::LongGroups);
+    assert!(wait_until(5 * SECOND, || rig.book("yard").received > 10));
+    let viewer = Viewer::tcp(&rig, "yard");
+    assert!(viewer.decodes(1), "{viewer:?}");
+    let book = rig.book("yard");
+    assert!(
+        book.received < 100,
+        "the second key frame was number 100: {book:?}"
+    );
+    assert!(viewer.decodes(40), "{viewer:?}");
+    assert_eq!(rig.book("yard").dropped_resync, 0);
+}
+
+#[test]
+fn a_restarted_producer_keeps_its_viewers() {
+    let rig = Rig::start(["yard"]);
+    let camera = Camera::start(&rig, "yard", Picture::Ball);
+    let viewer = Viewer::tcp(&rig, "yard");
+    assert!(viewer.decodes(20), "{viewer:?}");
+
+    // Killed in the middle of a group; the next begins with another PTS, after a gap.
+    let next = camera.kill();
+    let camera = Camera::restart(&rig, "yard", next + 10, 7);
+    let before = viewer.decoded();
+    assert!(viewer.decodes(before + 40), "{viewer:?}");
+    assert!(!viewer.has_ended());
+    let book = rig.book("yard");
+    assert_eq!(book.lost_in_transit, 10);
+    assert_eq!(book.dropped_resync, 7);
+
+    // Ended and started anew at once, as by a reload of the config.
+    let next = camera.end();
+    let _camera = Camera::restart(&rig, "yard", next, 0);
+    let before = viewer.decoded();
+    assert!(viewer.decodes(before + 40), "{viewer:?}");
+    assert!(!viewer.has_ended());
+    let book = rig.book("yard");
+    assert_eq!(book.viewers_total, 1);
+    assert_eq!(book.check(), Ok(()));
+}
+
+#[test]
+fn a_frozen_viewer_harms_nobody() {
+    let rig = Rig::start(["yard"]);
+    let _camera = Camera::start(&rig, "yard", Picture::Noise);
+
+    // Alone, until every buffer between is full: what does not fit is dropped and counted.
+    let alone = play_and_read_nothing(&rig, "yard");
+    assert!(wait_until(8 * SECOND, || rig.book("yard").dropped_slow > 0));
+    // Whoever comes then begins with what is live, at once.
+    let come = rig.book("yard").received;
+    let viewer = Viewer::tcp(&rig, "yard");
+    assert!(viewer.decodes(30), "{viewer:?}");
+    let book = rig.book("yard");
+    assert!(book.received < come + 100, "it took two seconds: {book:?}");
+    // The other one is gone for good.
+    assert!(wait_until(2 * SECOND, || rig.book("yard").viewers == 1));
+
+    // In company the backlog is the frozen viewer's own.
+    let in_company = play_and_read_nothing(&rig, "yard");
+    let slow = rig.book("yard").dropped_slow;
+    let before = viewer.decoded();
+    assert!(viewer.decodes(before + 150), "{viewer:?}");
+    let book = rig.book("yard");
+    assert_eq!((book.dropped_slow, book.viewers), (slow, 2), "{book:?}");
+    assert_eq!(book.check(), Ok(()));
+    drop((alone, in_company));
+}
+
+#[test]
+fn what_cannot_be_shown_is_refused() {
+    let rig = Rig::start(["yard", "gate"]);
+    rig.end("gate");
+    assert!(request(&rig, "DESCRIBE", "nowhere").starts_with("RTSP/1.0 404"));
+    assert!(request(&rig, "DESCRIBE", "gate").starts_with("RTSP/1.0 503"));
+    // The refusal is not for ever, and a DESCRIBE before the first key frame waits for it.
+    let asked = std::thread::scope(|scope| {
+        let asked = scope.spawn(|| request(&rig, "DESCRIBE", "yard"));
+        let camera = Camera::start(&rig, "yard", Picture::Ball);
+        let answer = asked.join().expect("a thread");
+        drop(camera);
+        answer
+    });
+    assert!(asked.starts_with("RTSP/1.0 200"), "{asked}");
+    assert!(asked.contains("sprop-parameter-sets"), "{asked}");
+}
+
+#[test]
+fn a_port_in_use_is_a_bad_config() {
+    let taken = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
+    let port = taken.local_addr().expect("bound").port();
+    let failure = Rig::fails(port);
+    assert_eq!(failure.exit(), WorkerExit::BadConfig);
+    let text = failure.to_string();
+    assert!(text.contains(&format!("127.0.0.1:{port}")), "{text}");
+    assert!(text.contains("Address already in use"), "{text}");
+}
+
+/// The answer to one request.
+fn request(rig: &Rig, method: &str, mount: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", rig.port())).expect("the server listens");
+    exchange(&mut stream, method, &rig.location(mount), "")
+}
+
+fn exchange(stream: &mut TcpStream, method: &str, url: &str, headers: &str) -> String {
+    stream.set_read_timeout(Some(5 * SECOND)).expect("not zero");
+    write!(
+        stream,
+        "{method} {url} RTSP/1.0\r\nCSeq: 1\r\n{headers}\r\n"
+    )
+    .expect("connected");
+    let mut answer = Vec::new();
+    let mut byte = [0];
+    while !answer.ends_with(b"\r\n\r\n") {
+        match stream.read(&mut byte) {
+            Ok(1) => answer.push(byte[0]),
+            Ok(_) => break,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => panic!("no answer to {method} {url}: {error}"),
+        }
+    }
+    let mut answer = String::from_utf8(answer).expect("a text");
+    let body = header(&answer, "Content-Length").map_or(0, |length| length.parse().expect("bytes"));
+    let mut rest = vec![0; body];
+    stream.read_exact(&mut rest).expect("a whole body");
+    answer.push_str(&String::from_utf8(rest).expect("a text"));
+    answer
+}
+
+fn header(answer: &str, name: &str) -> Option<String> {
+    let lines = answer.lines().filter_map(|line| line.split_once(": "));
+    let found = lines.filter(|(key, _)| key.eq_ignore_ascii_case(name));
+    found.map(|(_, value)| value.to_owned()).next()
+}
+
+/// A viewer by TCP who is as good as stopped by SIGSTOP: plays, then never reads.
+fn play_and_read_nothing(rig: &Rig, mount: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(("127.0.0.1", rig.port())).expect("the server listens");
+    let url = rig.location(mount);
+    let described = exchange(&mut stream, "DESCRIBE", &url, "Accept: application/sdp\r\n");
+    assert!(described.starts_with("RTSP/1.0 200"), "{described}");
+    let transport = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n";
+    let set_up = exchange(&mut stream, "SETUP", &format!("{url}/stream=0"), transport);
+    let session = header(&set_up, "Session").expect("a session");
+    let session = session.split(';').next().expect("an id");
+    let played = exchange(
+        &mut stream,
+        "PLAY",
+        &url,
+        &format!("Session: {session}\r\n"),
+    );
+    assert!(played.starts_with("RTSP/1.0 200"), "{played}");
+    stream
+}
