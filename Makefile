@@ -1,0 +1,40 @@
+# Run `make` for the list. All targets may be repeated: what is done is skipped.
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test lint bench clean
+
+# nextest runs the tests of all crates side by side; without it cargo's own runner does.
+TEST := $(shell command -v cargo-nextest >/dev/null 2>&1 && echo "nextest run" || echo test)
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: ## Install what building, running and testing need (apt needs root or sudo)
+	@scripts/setup test
+
+demo: ## Watch people walk through a plaza for 30 s; DEMO=forever until Ctrl-C
+	@scripts/setup build demo
+	@cargo build --release --workspace --bins
+	@scripts/demo
+
+test: ## Run all tests
+	@scripts/setup build test
+	@cargo build --workspace --all-targets
+	@cargo $(TEST) --workspace --all-targets
+	@.deps/venv/bin/python -B -m unittest discover --start-directory tools/tests
+
+lint: ## Check format, lints, documentation and licences
+	@cargo fmt --all --check
+	@cargo clippy --workspace --all-targets -- -D warnings
+	@RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+	@if command -v cargo-deny >/dev/null; then cargo deny --offline check licenses bans sources; \
+	else echo "lint: cargo-deny is not installed, licences are not checked"; fi
+
+bench: ## Measure against the plain Python loop
+	@scripts/setup bench
+	@cargo build --release --workspace --bins
+	@target/release/sluice-bench
+
+clean: ## Remove what was built and recorded; .deps stays
+	@cargo clean
+	@rm -rf data
