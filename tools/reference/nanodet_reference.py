@@ -17,14 +17,16 @@ luma, cw x ch for chroma) bilinearly, the edge repeated, at
 
     sx = (x - left + 0.5) * pw / new_w - 0.5      sy = (y - top + 0.5) * ph / new_h - 0.5
 
-Nothing is rounded in between. The sampled Y, U and V become, by BT.601 (BT.709 on request),
+a sample between p and q with weight t being p + (q - p) t, rows first. Weights are computed in double precision,
+everything else in single precision and in the order written here, with no step fused or rounded besides: a
+quantised network turns a difference in the last bit into a step of its output. The sampled Y, U and V become, by BT.601 (BT.709 on request),
 
-    R = 1.164383 (Y - 16)                        + 1.596027 (V - 128)
-    G = 1.164383 (Y - 16) - 0.391762 (U - 128)   - 0.812968 (V - 128)
-    B = 1.164383 (Y - 16) + 2.017232 (U - 128)
+    B =  1.164383 (Y - 16) + 2.017232 (U - 128)
+    G = (1.164383 (Y - 16) - 0.391762 (U - 128)) - 0.812968 (V - 128)
+    R =  1.164383 (Y - 16) + 1.596027 (V - 128)
 
 each clamped to 0..255. Outside the rectangle all three are 0. The tensor is [3, S, S] in the order B, G, R:
-(value - mean) / deviation. When a frame shrinks by more than two, bilinear sampling skips source pixels.
+value * (1 / deviation) + (-mean / deviation). When a frame shrinks by more than two, bilinear sampling skips source pixels.
 
 Output. For stride s in 8, 16, 32, with n = S / s cells a side, cell i is centred on
 ((i mod n + 0.5) s, (i div n + 0.5) s). Its label is its best class (the lower index on a tie), its score
@@ -48,12 +50,13 @@ import onnxruntime
 SIDE = 416
 STRIDES = (8, 16, 32)
 OUTPUTS = ["cls8", "cls16", "cls32", "reg8", "reg16", "reg32"]
-MEAN_BGR = np.array([103.53, 116.28, 123.675])
-DEVIATION_BGR = np.array([57.375, 57.12, 58.395])
-# Columns Y - 16, U - 128, V - 128; rows B, G, R.
-MATRICES = {
-    "bt601": np.array([[1.164383, 2.017232, 0.0], [1.164383, -0.391762, -0.812968], [1.164383, 0.0, 1.596027]]),
-    "bt709": np.array([[1.164384, 2.112402, 0.0], [1.164384, -0.213249, -0.532909], [1.164384, 0.0, 1.792741]]),
+MEAN_BGR = np.float32([103.53, 116.28, 123.675])
+DEVIATION_BGR = np.float32([57.375, 57.12, 58.395])
+LUMA = np.float32(1.164383)
+# Cb to blue, Cb to green, Cr to green, Cr to red.
+CHROMA = {
+    "bt601": np.float32([2.017232, -0.391762, -0.812968, 1.596027]),
+    "bt709": np.float32([2.112402, -0.213249, -0.532909, 1.792741]),
 }
 DETECTIONS_MAX = 100
 LABELS = Path(__file__).resolve().parents[2] / "assets/models/coco80.txt"
@@ -89,28 +92,31 @@ def letterbox(width, height):
 
 
 def sample(plane, new_width, new_height):
-    """The plane, bilinearly sampled to new_height x new_width, in double precision."""
+    """The plane, bilinearly sampled to new_height x new_width, f32."""
 
     def taps(new_size, size):
-        position = np.clip((np.arange(new_size) + 0.5) * size / new_size - 0.5, 0, size - 1)
-        first = np.floor(position).astype(int)
-        return first, np.minimum(first + 1, size - 1), position - first
+        position = np.clip((np.arange(new_size) + 0.5) * (size / new_size) - 0.5, 0, size - 1)
+        first = np.minimum(np.floor(position).astype(int), max(size - 2, 0))
+        return first, np.minimum(first + 1, size - 1), (position - first).astype(np.float32)
 
+    plane = plane.astype(np.float32)
     first, second, weight = taps(new_height, plane.shape[0])
-    rows = plane[first] * (1 - weight)[:, None] + plane[second] * weight[:, None]
+    rows = plane[first] + (plane[second] - plane[first]) * weight[:, None]
     first, second, weight = taps(new_width, plane.shape[1])
-    return rows[:, first] * (1 - weight) + rows[:, second] * weight
+    return rows[:, first] + (rows[:, second] - rows[:, first]) * weight
 
 
 def tensor(y, u, v, matrix="bt601"):
     """The model's input, f32 [1,3,SIDE,SIDE]."""
     new_width, new_height, left, top = letterbox(y.shape[1], y.shape[0])
-    yuv = np.stack([sample(y, new_width, new_height) - 16, sample(u, new_width, new_height) - 128,
-                    sample(v, new_width, new_height) - 128])
-    image = np.zeros((3, SIDE, SIDE))
+    luma, cb, cr = (sample(plane, new_width, new_height) for plane in (y, u, v))
+    luma, cb, cr = LUMA * (luma - np.float32(16)), cb - np.float32(128), cr - np.float32(128)
+    blue_cb, green_cb, green_cr, red_cr = CHROMA[matrix]
+    image = np.zeros((3, SIDE, SIDE), np.float32)
     image[:, top:top + new_height, left:left + new_width] = np.clip(
-        np.tensordot(MATRICES[matrix], yuv, axes=1), 0, 255)
-    return ((image - MEAN_BGR[:, None, None]) / DEVIATION_BGR[:, None, None]).astype(np.float32)[None]
+        [luma + blue_cb * cb, luma + green_cb * cb + green_cr * cr, luma + red_cr * cr], 0, 255)
+    scale, shift = 1 / DEVIATION_BGR, -MEAN_BGR / DEVIATION_BGR
+    return (image * scale[:, None, None] + shift[:, None, None])[None]
 
 
 def suppress(boxes, scores, iou_threshold):
@@ -169,7 +175,7 @@ def main():
     parser.add_argument("model", type=Path)
     parser.add_argument("--every", type=int, default=50, help="take each so-many-th frame (default 50)")
     parser.add_argument("--output", type=Path, required=True, help="the JSON file to write")
-    parser.add_argument("--matrix", choices=MATRICES, default="bt601")
+    parser.add_argument("--matrix", choices=CHROMA, default="bt601")
     parser.add_argument("--score", type=float, default=0.4)
     parser.add_argument("--iou", type=float, default=0.6)
     parser.add_argument("--threads", type=int, default=1)

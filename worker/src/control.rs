@@ -37,6 +37,7 @@ struct Shared {
     hook: Arc<Mutex<Option<Hook>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     stop: Stop,
+    drain: Arc<AtomicBool>,
     orphaned: Arc<AtomicBool>,
 }
 
@@ -78,6 +79,7 @@ impl Control {
         let write_end = stream.try_clone().map_err(failed)?;
         let (outgoing, to_write) = sync_channel(OUTGOING_MAX);
         let (arrived, incoming) = sync_channel(INCOMING_MAX);
+        let drain = Arc::new(AtomicBool::new(false));
         let orphaned = Arc::new(AtomicBool::new(false));
         let hook: Arc<Mutex<Option<Hook>>> = Arc::default();
         let writer = spawn("control-writer", move || write_all(write_end, &to_write))?;
@@ -87,6 +89,7 @@ impl Control {
             arrived,
             hook: Arc::clone(&hook),
             stop: stop.clone(),
+            drain: Arc::clone(&drain),
             orphaned: Arc::clone(&orphaned),
         };
         spawn("control-reader", move || reader.run())?;
@@ -96,6 +99,7 @@ impl Control {
             hook,
             writer: Mutex::new(Some(writer)),
             stop,
+            drain,
             orphaned,
         };
         Ok((
@@ -160,6 +164,12 @@ impl Control {
         self.shared.stop.is_set()
     }
 
+    /// The order to drain has come, whether or not the main loop has taken it yet.
+    #[must_use]
+    pub fn draining(&self) -> bool {
+        self.shared.drain.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn orphaned(&self) -> bool {
         self.shared.orphaned.load(Ordering::Relaxed)
     }
@@ -179,12 +189,16 @@ struct Reader {
     arrived: SyncSender<ToWorker>,
     hook: Arc<Mutex<Option<Hook>>>,
     stop: Stop,
+    drain: Arc<AtomicBool>,
     orphaned: Arc<AtomicBool>,
 }
 
 impl Reader {
     fn run(mut self) {
         while let Some(message) = read_message(&mut self.stream, &mut self.decoder) {
+            if matches!(message, ToWorker::Drain) {
+                self.drain.store(true, Ordering::Relaxed);
+            }
             if self.arrived.send(message).is_err() {
                 return;
             }

@@ -53,12 +53,14 @@ fn messages_pass_both_ways_and_the_end_stops_the_worker() {
         Some(ToWorker::Start)
     ));
     assert!(control.try_receive().is_none());
+    assert!(!control.draining());
     write(&mut supervisor, &ToWorker::Drain);
     hook.recv_timeout(second).expect("the hook is called");
     assert!(matches!(
         control.receive_timeout(second),
         Some(ToWorker::Drain)
     ));
+    assert!(control.draining());
 
     control.send(FromWorker::Ready("here".to_owned()));
     assert!(control.try_send(FromWorker::Warming("there".to_owned())));
