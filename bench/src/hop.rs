@@ -122,8 +122,9 @@ pub(crate) fn measure(root: &Path, report: &mut Report) -> anyhow::Result<()> {
 fn python(root: &Path, size: PixelSize) -> anyhow::Result<Hop> {
     let mut python = command::command(root, ".deps/venv/bin/python");
     python
-        .args(["tools/bench/python_hop.py", "--json", "--size"])
-        .arg(size.to_string());
+        .args(["tools/bench/python_hop.py", "--json"])
+        .args(["--width", &size.width.to_string()])
+        .args(["--height", &size.height.to_string()]);
     let (_, output) = command::timed(&mut python)?;
     serde_json::from_slice(&output.stdout).context("python_hop.py printed no figures")
 }

@@ -19,7 +19,7 @@ const LONG: u32 = 3;
 #[derive(Debug, Deserialize)]
 struct PythonFigures {
     fps: f64,
-    cpu_ms_per_frame: f64,
+    cpu_ms: f64,
 }
 
 /// What one frame costs: the slope between a short and a long run, so that starting,
@@ -103,11 +103,8 @@ impl<'a> Workspace<'a> {
     fn python(&self, model: &str, threads: u32) -> anyhow::Result<PythonFigures> {
         let mut python = command::command(self.root, ".deps/venv/bin/python");
         python
-            .arg("tools/bench/python_loop.py")
-            .arg("--json")
-            .args([CLIP, model])
-            .arg(threads.to_string())
-            .arg("full");
+            .args(["tools/bench/python_loop.py", CLIP, model, "--json"])
+            .args(["--mode", "full", "--threads", &threads.to_string()]);
         let (_, output) = command::timed(&mut python)?;
         serde_json::from_slice(&output.stdout).context("python_loop.py printed no figures")
     }
@@ -230,7 +227,7 @@ fn throughput(report: &mut Report, int8: &Rounds, fp32: &Rounds, rounds: usize) 
             format!("{:.2}x", rounds.fps() / fp32.python_fps()),
             format!(
                 "{:.1}",
-                median(rounds.python.iter().map(|figures| figures.cpu_ms_per_frame))
+                median(rounds.python.iter().map(|figures| figures.cpu_ms))
             ),
         ]
     };

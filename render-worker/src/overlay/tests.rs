@@ -1,0 +1,343 @@
+//! What a drawn picture must show, whatever the exact pixels are.
+
+use contract::geometry::PixelSize;
+use proptest::prelude::*;
+
+use super::*;
+
+const GREY: u8 = 128;
+const SIZES: [PixelSize; 3] = [
+    PixelSize {
+        width: 640,
+        height: 360,
+    },
+    PixelSize {
+        width: 1920,
+        height: 1080,
+    },
+    PixelSize {
+        width: 641,
+        height: 361,
+    },
+];
+
+fn layers(boxes: bool, trails: bool, zones: bool, status: bool) -> OverlaySpec {
+    OverlaySpec {
+        boxes,
+        trails,
+        zones,
+        status,
+    }
+}
+
+fn object(bounds: BoundingBox) -> Object<'static> {
+    Object {
+        bounds,
+        label: "person",
+        score: Some(0.83),
+        track: Some(12),
+        trail: &[],
+        predicted: false,
+    }
+}
+
+/// In parts of the picture's width and height.
+fn bounds(size: PixelSize, [x1, y1, x2, y2]: [f32; 4]) -> BoundingBox {
+    #[expect(clippy::cast_precision_loss, reason = "sides are small")]
+    let (width, height) = (size.width as f32, size.height as f32);
+    BoundingBox {
+        x1: (x1 * width).round(),
+        y1: (y1 * height).round(),
+        x2: (x2 * width).round(),
+        y2: (y2 * height).round(),
+    }
+}
+
+const STATUS: Status<'static> = Status {
+    stream: "yard",
+    wall_ms: 45_296_000,
+    latency_ms: Some(84),
+};
+
+/// A grey picture, drawn on.
+struct Drawn {
+    layout: I420Layout,
+    bytes: Vec<u8>,
+}
+
+impl Drawn {
+    fn new(size: PixelSize, layers: OverlaySpec, marks: &[Mark], objects: &[Object<'_>]) -> Self {
+        let layout = I420Layout::of(size);
+        let mut bytes = vec![GREY; layout.bytes];
+        let mut overlay = Overlay::new(layers, layout, ColourMatrix::Bt709, marks);
+        assert!(overlay.draw(&mut bytes, objects.iter().copied(), &STATUS));
+        Self { layout, bytes }
+    }
+
+    fn luma(&self, column: usize, row: usize) -> u8 {
+        self.bytes[row * self.layout.strides[0] + column]
+    }
+
+    fn red(&self, column: usize, row: usize) -> u8 {
+        let at = row / 2 * self.layout.strides[2] + column / 2;
+        self.bytes[self.layout.offsets[2] + at]
+    }
+
+    fn count(&self, area: Area, shows: impl Fn(u8) -> bool) -> usize {
+        let mut count = 0;
+        for row in area.top..area.bottom {
+            for column in area.left..area.right {
+                let pixel = self.luma(column.unsigned_abs() as usize, row.unsigned_abs() as usize);
+                count += usize::from(shows(pixel));
+            }
+        }
+        count
+    }
+
+    fn touched(&self) -> usize {
+        self.count(Area::of(&self.layout), |luma| luma != GREY)
+    }
+}
+
+fn colour() -> Yuv {
+    Palette::new(ColourMatrix::Bt709).track(12)
+}
+
+#[test]
+fn a_box_has_lines_of_its_colour_and_leaves_its_inside_alone() {
+    for size in SIZES {
+        let place = bounds(size, [0.4, 0.4, 0.6, 0.8]);
+        let drawn = Drawn::new(
+            size,
+            layers(true, true, false, false),
+            &[],
+            &[object(place)],
+        );
+        let area = area_of(&place, &Area::of(&drawn.layout));
+        let middle_row = i32::midpoint(area.top, area.bottom).unsigned_abs() as usize;
+        let edge = area.left.unsigned_abs() as usize;
+        let is_line = |column: &usize| {
+            drawn.luma(*column, middle_row) == colour().y
+                && drawn.red(*column, middle_row).abs_diff(colour().v) <= 4
+        };
+        let width = (edge - 3..edge + 3).filter(is_line).count();
+        assert!(width >= 2, "{size}: a line of {width} pixels");
+        let inside = area.grown(-8);
+        assert_eq!(drawn.count(inside, |luma| luma != GREY), 0, "{size}");
+        let sheet = GlyphSheet::new(Style::of(size.height).text);
+        let reach = Area {
+            top: area.top - sheet.height(),
+            right: area
+                .right
+                .max(area.left + 2 * sheet.width("person 0.83 #12")),
+            ..area
+        };
+        let near = drawn.count(reach.grown(6), |luma| luma != GREY);
+        assert_eq!(
+            drawn.touched(),
+            near,
+            "{size}: something is drawn far from the box"
+        );
+    }
+}
+
+#[test]
+fn a_label_is_written_in_light_on_dark() {
+    for size in SIZES {
+        let place = bounds(size, [0.4, 0.4, 0.6, 0.8]);
+        let drawn = Drawn::new(
+            size,
+            layers(true, true, false, false),
+            &[],
+            &[object(place)],
+        );
+        let style = Style::of(size.height);
+        let sheet = GlyphSheet::new(style.text);
+        let area = area_of(&place, &Area::of(&drawn.layout));
+        let bottom = area.top - style.line / 2 - 1;
+        let plate = Area {
+            left: area.left + style.padding,
+            top: bottom - sheet.height() + 1,
+            right: area.left + style.padding + sheet.width("person 0.83 #12"),
+            bottom,
+        };
+        let pixels = usize::try_from(plate.pixels()).expect("some");
+        let bright = drawn.count(plate, |luma| luma > 200);
+        let dark = drawn.count(plate, |luma| luma < 110);
+        assert!(
+            bright > pixels / 20,
+            "{size}: {bright} of {pixels} are bright"
+        );
+        assert!(dark > pixels / 3, "{size}: {dark} of {pixels} are dark");
+    }
+}
+
+#[test]
+fn predicted_boxes_are_dashed() {
+    let size = SIZES[0];
+    let place = bounds(size, [0.4, 0.4, 0.6, 0.8]);
+    let coloured = |predicted| {
+        let object = Object {
+            predicted,
+            ..object(place)
+        };
+        let drawn = Drawn::new(size, layers(true, false, false, false), &[], &[object]);
+        let area = area_of(&place, &Area::of(&drawn.layout)).grown(2);
+        let left = Area {
+            right: area.left + 4,
+            ..area
+        };
+        drawn.count(left, |luma| luma == colour().y)
+    };
+    let (solid, dashed) = (coloured(false), coloured(true));
+    assert!(
+        dashed * 3 > solid && dashed * 3 < solid * 2,
+        "{dashed} of {solid}"
+    );
+}
+
+#[test]
+fn boxes_outside_or_without_numbers_are_not_drawn() {
+    let size = SIZES[0];
+    let nothing = |place: [f32; 4]| {
+        let place = BoundingBox {
+            x1: place[0],
+            y1: place[1],
+            x2: place[2],
+            y2: place[3],
+        };
+        let trail = [[f32::NAN, 1.0], [2.0, f32::INFINITY], [1.0, 1.0]];
+        let object = Object {
+            trail: &trail,
+            ..object(place)
+        };
+        Drawn::new(size, layers(true, true, true, false), &[], &[object]).touched()
+    };
+    assert_eq!(nothing([f32::NAN, 0.0, 10.0, 10.0]), 0);
+    assert_eq!(nothing([10.0, 10.0, 0.0, 0.0]), 0);
+    assert_eq!(nothing([0.0, 0.0, f32::INFINITY, 10.0]), 0);
+    assert_eq!(nothing([1e9, 1e9, 2e9, 2e9]), 0);
+    assert_eq!(nothing([-900.0, -900.0, -800.0, -800.0]), 0);
+    assert!(
+        nothing([-1e30, -1e30, 1e30, 1e30]) > 100,
+        "a box around all of it"
+    );
+}
+
+#[test]
+fn layers_that_are_off_leave_no_trace() {
+    let size = SIZES[0];
+    let trail = [[10.0, 10.0], [200.0, 200.0]];
+    let object = Object {
+        trail: &trail,
+        ..object(bounds(size, [0.4, 0.4, 0.6, 0.8]))
+    };
+    let zone = Mark::Zone {
+        name: "bay".to_owned(),
+        corners: vec![[300.0, 100.0], [600.0, 100.0], [600.0, 300.0]],
+    };
+    let touched =
+        |layers| Drawn::new(size, layers, std::slice::from_ref(&zone), &[object]).touched();
+    assert_eq!(touched(layers(false, false, false, false)), 0);
+    let each = [
+        touched(layers(true, false, false, false)),
+        touched(layers(false, true, false, false)),
+        touched(layers(false, false, true, false)),
+        touched(layers(false, false, false, true)),
+    ];
+    for layer in each {
+        assert!(layer > 300, "{each:?}");
+    }
+}
+
+#[test]
+fn zones_and_lines_are_drawn_with_their_names_and_an_arrow() {
+    let size = SIZES[1];
+    let line = |forward| Mark::Line {
+        name: "gate".to_owned(),
+        from: [200.0, 500.0],
+        to: [800.0, 500.0],
+        forward,
+    };
+    let touched =
+        |mark: Mark| Drawn::new(size, layers(false, false, true, false), &[mark], &[]).touched();
+    let (plain, arrow) = (touched(line(None)), touched(line(Some([0.0, 1.0]))));
+    assert!(arrow > plain + 100, "{plain} and {arrow}");
+    let degenerate = Mark::Zone {
+        name: String::new(),
+        corners: Vec::new(),
+    };
+    touched(degenerate);
+    touched(line(Some([f32::NAN, 0.0])));
+}
+
+#[test]
+fn the_status_line_reads_as_documented() {
+    let layout = I420Layout::of(SIZES[0]);
+    let mut overlay = Overlay::new(
+        layers(false, false, false, true),
+        layout,
+        ColourMatrix::Bt601,
+        &[],
+    );
+    overlay.compose_status(&STATUS);
+    assert_eq!(overlay.line, "yard  12:34:56 UTC   84 ms");
+    overlay.compose_status(&Status {
+        latency_ms: None,
+        wall_ms: -1000,
+        ..STATUS
+    });
+    assert_eq!(overlay.line, "yard  23:59:59 UTC");
+    overlay.compose_label(&object(BoundingBox::default()));
+    assert_eq!(overlay.line, "person 0.83", "the id goes with the trails");
+    assert!(!overlay.draw(&mut [0; 100], std::iter::empty(), &STATUS));
+}
+
+#[test]
+fn nothing_is_allocated_in_steady_state() {
+    let size = SIZES[0];
+    let layout = I420Layout::of(size);
+    let trail: Vec<Point> = (0..32_u8)
+        .map(|step| [f32::from(step) * 9.0, 200.0])
+        .collect();
+    let objects: Vec<Object<'_>> = (0..20_u8)
+        .map(|index| {
+            let x = f32::from(index) * 0.045;
+            Object {
+                trail: &trail,
+                track: Some(index.into()),
+                ..object(bounds(size, [x, 0.3, x + 0.1, 0.6]))
+            }
+        })
+        .collect();
+    let mark = Mark::Zone {
+        name: "bay".to_owned(),
+        corners: vec![[300.0, 100.0], [600.0, 100.0], [600.0, 300.0]],
+    };
+    let mut bytes = vec![GREY; layout.bytes];
+    let mut overlay = Overlay::new(
+        layers(true, true, true, true),
+        layout,
+        ColourMatrix::Bt709,
+        &[mark],
+    );
+    let mut draw = || overlay.draw(&mut bytes, objects.iter().copied(), &STATUS);
+    draw();
+    let allocations = allocation_counter::measure(|| {
+        draw();
+    });
+    assert_eq!(allocations.count_total, 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn no_box_however_wild_panics(
+        boxes in prop::collection::vec(prop::array::uniform4(-2.0_f32..3.0), 0..12),
+        odd in any::<bool>(),
+    ) {
+        let size = if odd { SIZES[2] } else { SIZES[0] };
+        let objects: Vec<Object<'_>> = boxes.iter().map(|place| object(bounds(size, *place))).collect();
+        Drawn::new(size, layers(true, true, true, true), &[], &objects);
+    }
+}
