@@ -1,0 +1,607 @@
+//! The life of the worker and its main loop.
+
+use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::{Duration, Instant};
+
+use contract::clock::monotonic_ns;
+use contract::control::{FromWorker, SourceInfo, SourceState, ToWorker};
+use contract::geometry::PixelSize;
+use contract::spec::{IngestSpec, Pace, Role, SourceSpec, WorkerSpec};
+use gstreamer as gst;
+use worker::{Control, Failure};
+
+use crate::decoder;
+use crate::fault::Fault;
+use crate::location::Location;
+use crate::output::Output;
+use crate::pipeline::{Next, Picture, Pipeline, Plan, SINK_BUFFERS};
+use crate::session::{Action, Event, Policy, Reason, Sessions};
+use crate::timeline::Timeline;
+
+/// The main loop turns at least so often, and so hears orders and says that it lives.
+const TURN: Duration = Duration::from_millis(100);
+/// A file whose first picture is not there by then, on a disk that hangs say, is given up.
+const PREROLL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often a file that is being opened is looked at: it takes some tens of milliseconds.
+const PREROLL_TURN: Duration = Duration::from_millis(5);
+/// A pipeline that does nothing for so long while it is opened will not do anything more.
+const IDLE_TIMEOUT: Duration = Duration::from_millis(500);
+/// A file that gives no frame for so long hangs: a decoder or a network disk does not answer.
+const FILE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A worker that leaves waits so long for its session to close in order.
+const CLOSE_WAIT: Duration = Duration::from_millis(300);
+/// Sessions that do not close are left behind; with so many the process is of no more use.
+const CLOSING_MAX: usize = 3;
+
+/// Runs the worker until its source has ended or it is told to stop.
+///
+/// # Errors
+/// A [`Failure`] whose kind says whether starting again can help.
+pub fn run(spec: WorkerSpec, control: Control) -> Result<(), Failure> {
+    let Role::Ingest(ingest) = spec.role else {
+        return Err(Failure::bad_config(
+            "the spec is not one of an ingest worker",
+        ));
+    };
+    let name = source_name(&ingest.source).map_err(Failure::bad_config)?;
+    control.send(FromWorker::Warming(format!("opening {name}")));
+    gst::init()
+        .map_err(|error| Failure::bad_config(format!("GStreamer does not start: {error}")))?;
+    crate::logging::forward(&ingest.source);
+    decoder::prefer_hardware(ingest.hardware_decoder);
+    let output = Output::open(&spec.bus, &ingest, spec.incarnation)?;
+    let mut worker = Ingest::new(ingest, name, control, output);
+    let ended = worker.capture();
+    if let Some(pipeline) = worker.pipeline.take() {
+        worker.closing.push(close(pipeline));
+    }
+    let restarted =
+        matches!(&ended, Err(failure) if failure.exit() == contract::exit::WorkerExit::Failed);
+    if !restarted {
+        // Consumers must know the end also of a stream that failed for good.
+        worker.output.end_of_stream()?;
+    }
+    if let Some(closed) = worker.closing.last() {
+        let _ = closed.recv_timeout(CLOSE_WAIT);
+    }
+    ended
+}
+
+/// The source as it may be shown.
+fn source_name(source: &SourceSpec) -> Result<String, String> {
+    match source {
+        SourceSpec::File { path, .. } => Ok(path.display().to_string()),
+        SourceSpec::Rtsp { location, .. } => Ok(Location::parse(location)?.public().to_owned()),
+        SourceSpec::Test { pattern, .. } => Ok(format!("test:{pattern}")),
+    }
+}
+
+/// What tells one source from another for the main loop.
+#[derive(Debug, Clone, Copy)]
+struct Nature {
+    /// A camera is connected to when the run starts and is tried again when lost; all else
+    /// is opened before and ends for good.
+    camera: bool,
+    /// It begins again at its end.
+    repeat: bool,
+    /// Event time is the monotonic clock's time at which each frame is due, so that it goes
+    /// on evenly over reconnects, repeats and restarts of this worker. Else it is the
+    /// file's own time, the same in each run.
+    clocked: bool,
+}
+
+impl Nature {
+    fn of(source: &SourceSpec) -> Self {
+        match *source {
+            SourceSpec::File { pace, repeat, .. } => Self {
+                camera: false,
+                repeat,
+                clocked: repeat && pace == Pace::Live,
+            },
+            SourceSpec::Rtsp { .. } => Self {
+                camera: true,
+                repeat: false,
+                clocked: true,
+            },
+            SourceSpec::Test { pace, .. } => Self {
+                camera: false,
+                repeat: false,
+                clocked: pace == Pace::Live,
+            },
+        }
+    }
+}
+
+struct Ingest {
+    spec: IngestSpec,
+    name: String,
+    nature: Nature,
+    control: Control,
+    output: Output,
+    sessions: Sessions,
+    timeline: Timeline,
+    pipeline: Option<Pipeline>,
+    closing: Vec<Receiver<()>>,
+    /// The stream's size: that of the first session.
+    size: Option<PixelSize>,
+    info: Option<SourceInfo>,
+    /// The next frame does not follow the last without a gap.
+    discontinuity: bool,
+    /// Pictures before this time, or so many of them, were taken in an earlier life.
+    skip_before_ns: u64,
+    skip_frames: u64,
+    /// Frames since the source was opened or began again.
+    pass_frames: u64,
+}
+
+impl Ingest {
+    fn new(spec: IngestSpec, name: String, control: Control, output: Output) -> Self {
+        let nature = Nature::of(&spec.source);
+        let mut hasher = DefaultHasher::new();
+        spec.stream.hash(&mut hasher);
+        let no_frame_timeout = Duration::from_millis(spec.no_frame_timeout_ms);
+        let policy = Policy {
+            retry: nature.camera.then(|| spec.retry.clone()),
+            no_frame_timeout: Some(if nature.camera {
+                no_frame_timeout
+            } else {
+                no_frame_timeout.max(FILE_TIMEOUT)
+            }),
+            seed: hasher.finish(),
+        };
+        Self {
+            spec,
+            name,
+            nature,
+            control,
+            output,
+            sessions: Sessions::new(policy),
+            timeline: Timeline::new(0),
+            pipeline: None,
+            closing: Vec::new(),
+            size: None,
+            info: None,
+            discontinuity: false,
+            skip_before_ns: 0,
+            skip_frames: 0,
+            pass_frames: 0,
+        }
+    }
+
+    /// Everything from opening the source to its end, or the order to drain.
+    fn capture(&mut self) -> Result<(), Failure> {
+        if self.nature.camera {
+            // A camera that is off must not keep a run from starting.
+            self.control.send(FromWorker::Ready(format!(
+                "{}, connected to at start",
+                self.name
+            )));
+        } else {
+            match self.open_ahead() {
+                Ok(true) => self.control.send(FromWorker::Ready(self.description())),
+                Ok(false) => return Ok(()),
+                Err(fault) => return Err(self.unopened(&fault)),
+            }
+        }
+        if !self.wait_for_start() {
+            return Ok(());
+        }
+        self.output.begin(&self.control)?;
+        let mut event = Event::Start;
+        loop {
+            if let Some(ended) = self.take_in(event)? {
+                return ended;
+            }
+            self.output.book().tick();
+            // Between two sessions there is only the supervisor to listen to.
+            let wait = if self.pipeline.is_some() {
+                Duration::ZERO
+            } else {
+                TURN
+            };
+            if self.told_to_stop(wait) {
+                self.drop_what_is_decoded();
+                return Ok(());
+            }
+            event = self.turn()?;
+        }
+    }
+
+    /// Waits for the next thing to happen, for one turn at most.
+    fn turn(&mut self) -> Result<Event, Failure> {
+        let Some(pipeline) = &self.pipeline else {
+            return Ok(Event::Tick);
+        };
+        match pipeline.next(TURN) {
+            Next::Sample(sample) => {
+                if self.publish(&sample)? {
+                    return Ok(Event::Frame);
+                }
+                Ok(Event::Tick)
+            }
+            Next::Nothing => Ok(Event::Tick),
+            Next::Ended if self.nature.repeat && self.pass_frames > 0 => Ok(self.begin_again()),
+            Next::Ended if self.nature.camera => Ok(Event::Failed {
+                state: SourceState::Lost,
+                detail: "the camera has closed the connection".to_owned(),
+            }),
+            Next::Ended => Ok(Event::Ended),
+            Next::Failed(fault) => Ok(self.failed(fault)),
+        }
+    }
+
+    /// Lets the state machine take in an event, and does what it says. `Some` ends the worker.
+    fn take_in(&mut self, event: Event) -> Result<Option<Result<(), Failure>>, Failure> {
+        let mut events = VecDeque::from([event]);
+        if self.pipeline.as_ref().is_some_and(Pipeline::connected) {
+            events.push_front(Event::Connected);
+        }
+        while let Some(event) = events.pop_front() {
+            for action in self.sessions.step(monotonic_ns(), event) {
+                match action {
+                    Action::Open => events.extend(self.open()),
+                    Action::Close => self.close()?,
+                    Action::Report(state, detail) => self.report(state, detail),
+                    Action::GiveUp(reason, detail) => {
+                        return Ok(Some(Err(self.given_up(reason, &detail))));
+                    }
+                    Action::Finish => return Ok(Some(Ok(()))),
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Opens a session, or lets the one that was opened ahead begin.
+    fn open(&mut self) -> Option<Event> {
+        let opened = match &self.pipeline {
+            Some(pipeline) => pipeline.play(),
+            None if self.nature.camera => self.open_session(),
+            None => match self.open_ahead() {
+                Ok(true) => self.pipeline.as_ref().map_or(Ok(()), Pipeline::play),
+                Ok(false) => Ok(()),
+                Err(fault) => Err(fault),
+            },
+        };
+        opened.err().map(|fault| self.failed(fault))
+    }
+
+    fn open_session(&mut self) -> Result<(), Fault> {
+        let counters = self.output.book().counters();
+        let plan = Plan {
+            source: self.spec.source.clone(),
+            resume_at: counters.captured,
+            bound: self.spec.frames.size,
+            size: self.size,
+        };
+        self.discontinuity = counters.published > 0;
+        self.output.book().update(|book| book.sessions += 1);
+        self.pipeline = Some(Pipeline::open(&plan)?);
+        Ok(())
+    }
+
+    /// Opens a file or pattern up to its first picture, in the right place. False when the
+    /// worker was told to stop meanwhile.
+    fn open_ahead(&mut self) -> Result<bool, Fault> {
+        match self.try_open_ahead() {
+            Err(Fault::HardwareDecoder(detail)) => {
+                self.give_up_hardware(&detail);
+                self.try_open_ahead()
+            }
+            opened => opened,
+        }
+    }
+
+    fn give_up_hardware(&mut self, detail: &str) {
+        tracing::warn!(detail, "going on with a software decoder");
+        decoder::prefer_hardware(false);
+        if let Some(pipeline) = self.pipeline.take() {
+            self.closing.push(close(pipeline));
+        }
+    }
+
+    fn try_open_ahead(&mut self) -> Result<bool, Fault> {
+        self.open_session()?;
+        if !self.preroll()? {
+            return Ok(false);
+        }
+        let taken = self.output.book().counters().captured;
+        let picture = self.pipeline.as_ref().and_then(Pipeline::picture);
+        let fps = picture.map_or(0.0, |picture| picture.fps);
+        let is_file = matches!(self.spec.source, SourceSpec::File { .. });
+        if taken == 0 || self.nature.clocked {
+            return Ok(true);
+        }
+        if is_file && !self.nature.repeat {
+            return self.resume_file(taken, fps);
+        }
+        // Patterns and repeated files have no place to go on at, but time goes on.
+        let fps = if let SourceSpec::Test { fps, .. } = self.spec.source {
+            f64::from(fps)
+        } else {
+            fps
+        };
+        self.timeline = Timeline::new(time_of_frame(taken, fps).unwrap_or(0));
+        Ok(true)
+    }
+
+    /// Goes to frame `taken` of a file: exactly where its rate is constant, else where that
+    /// frame would be if it were.
+    fn resume_file(&mut self, taken: u64, fps: f64) -> Result<bool, Fault> {
+        let Some(time_ns) = time_of_frame(taken, fps) else {
+            self.skip_frames = taken;
+            return Ok(true);
+        };
+        // A seek gives the picture that is shown at a time, dated at that time. A quarter of
+        // a frame too early that is the one before, which is then told by its date.
+        let interval_ns = time_of_frame(1, fps).unwrap_or(0);
+        let target = Duration::from_nanos(time_ns.saturating_sub(interval_ns / 4));
+        let sought = self.pipeline.as_ref().is_some_and(|open| open.seek(target));
+        if !sought {
+            self.skip_frames = taken;
+            return Ok(true);
+        }
+        self.skip_before_ns = time_ns.saturating_sub(interval_ns / 8);
+        self.preroll()
+    }
+
+    /// Waits for the first picture. False when the worker was told to stop.
+    fn preroll(&mut self) -> Result<bool, Fault> {
+        let begin = Instant::now();
+        let mut idle_since = None;
+        loop {
+            self.output.book().tick();
+            if let Some(prerolled) = self.pipeline.as_ref().and_then(Pipeline::prerolled) {
+                return prerolled.map(|()| true);
+            }
+            if self.pipeline.as_ref().is_some_and(Pipeline::idle) {
+                let since: Instant = *idle_since.get_or_insert_with(Instant::now);
+                if since.elapsed() > IDLE_TIMEOUT {
+                    let detail = "its content is damaged or cut off: nothing in it can be played";
+                    return Err(Fault::Lost(detail.to_owned()));
+                }
+            } else {
+                idle_since = None;
+            }
+            if begin.elapsed() > PREROLL_TIMEOUT {
+                let detail = format!("no picture within {} s", PREROLL_TIMEOUT.as_secs());
+                return Err(Fault::Lost(detail));
+            }
+            if self.told_to_stop(PREROLL_TURN) {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// At the end of a repeated file.
+    fn begin_again(&mut self) -> Event {
+        self.discontinuity = true;
+        self.pass_frames = 0;
+        if !self.nature.clocked {
+            self.timeline.begin_again();
+        }
+        let sought = self
+            .pipeline
+            .as_ref()
+            .is_some_and(|open| open.seek(Duration::ZERO));
+        if sought {
+            return Event::Tick;
+        }
+        // A container that cannot be sought in is read again from the beginning.
+        if let Some(pipeline) = self.pipeline.take() {
+            self.closing.push(close(pipeline));
+        }
+        self.open().unwrap_or(Event::Tick)
+    }
+
+    /// What a fault means for the state machine; a hardware decoder that failed is replaced.
+    fn failed(&mut self, fault: Fault) -> Event {
+        self.output.book().update(|book| book.source_errors += 1);
+        let (state, detail) = match fault {
+            Fault::HardwareDecoder(detail) => {
+                self.give_up_hardware(&detail);
+                return self.open().unwrap_or(Event::Tick);
+            }
+            Fault::Unusable(detail) => return Event::Unusable(detail),
+            Fault::Refused(detail) => (SourceState::Refused, detail),
+            Fault::Lost(detail) => (SourceState::Lost, detail),
+        };
+        Event::Failed { state, detail }
+    }
+
+    fn close(&mut self) -> Result<(), Failure> {
+        let Some(pipeline) = self.pipeline.take() else {
+            return Ok(());
+        };
+        // A session may hang in its closing, on a server that is frozen say.
+        self.closing.retain(|closed| closed.try_recv().is_err());
+        if self.closing.len() >= CLOSING_MAX {
+            return Err(Failure::failed(format!(
+                "{}: {CLOSING_MAX} sessions do not close",
+                self.name
+            )));
+        }
+        self.closing.push(close(pipeline));
+        Ok(())
+    }
+
+    fn report(&self, state: SourceState, detail: String) {
+        tracing::info!(state = state.as_str(), %detail, "source");
+        self.control.send(FromWorker::SourceState { state, detail });
+    }
+
+    fn given_up(&self, reason: Reason, detail: &str) -> Failure {
+        let text = format!("{}: {detail}", self.name);
+        match reason {
+            Reason::Unusable => Failure::bad_config(text),
+            // The file is still there; a new process may get on with it.
+            Reason::Stalled if !self.nature.camera => Failure::failed(text),
+            Reason::Stalled | Reason::Lost => Failure::source_gone(text),
+        }
+    }
+
+    /// A file or pattern that does not open will not do so next time either.
+    fn unopened(&self, fault: &Fault) -> Failure {
+        self.output.book().update(|book| book.source_errors += 1);
+        Failure::bad_config(format!("{}: {fault}", self.name))
+    }
+
+    /// Waits until all consumers are there. False when the worker was told to stop instead.
+    fn wait_for_start(&self) -> bool {
+        loop {
+            self.output.book().tick();
+            match self.control.receive_timeout(TURN) {
+                Some(ToWorker::Start) => return true,
+                Some(ToWorker::Drain) => return false,
+                Some(ToWorker::Configure(_) | ToWorker::EventCommitted(_)) => {}
+                None if self.control.stopping() => return false,
+                None => {}
+            }
+        }
+    }
+
+    fn told_to_stop(&self, wait: Duration) -> bool {
+        let message = if wait.is_zero() {
+            self.control.try_receive()
+        } else {
+            self.control.receive_timeout(wait)
+        };
+        matches!(message, Some(ToWorker::Drain)) || self.control.stopping()
+    }
+
+    fn drop_what_is_decoded(&self) {
+        let Some(pipeline) = &self.pipeline else {
+            return;
+        };
+        // No more than there were when the order came: a fast source goes on filling the sink.
+        for _ in 0..SINK_BUFFERS {
+            if let Next::Sample(_) = pipeline.next(Duration::ZERO) {
+                self.output.drop_stopping();
+            }
+        }
+    }
+
+    /// Publishes a picture; false for one that was published in an earlier life.
+    fn publish(&mut self, sample: &gst::Sample) -> Result<bool, Failure> {
+        if self.skip_frames > 0 {
+            self.skip_frames -= 1;
+            return Ok(false);
+        }
+        let time_ns = self
+            .pipeline
+            .as_ref()
+            .and_then(|open| open.time_ns(sample, self.nature.clocked));
+        if time_ns.is_some_and(|time_ns| time_ns < self.skip_before_ns) {
+            return Ok(false);
+        }
+        self.learn();
+        let Some(size) = self.size else {
+            return Err(Failure::failed("a picture came before its size"));
+        };
+        let pts_ns = self.timeline.stamp(time_ns);
+        let discontinuity = std::mem::take(&mut self.discontinuity);
+        self.output.publish(sample, size, pts_ns, discontinuity)?;
+        self.pass_frames += 1;
+        Ok(true)
+    }
+
+    /// Tells the supervisor what the first frame of a session has made known.
+    fn learn(&mut self) {
+        let Some(info) = self.pipeline.as_ref().and_then(|open| self.describe(open)) else {
+            return;
+        };
+        if self.info.as_ref() == Some(&info) {
+            return;
+        }
+        if let Some(interval_ns) = time_of_frame(1, info.fps) {
+            self.timeline.set_interval(interval_ns);
+        }
+        self.size = Some(info.size);
+        self.control.send(FromWorker::Source(info.clone()));
+        self.info = Some(info);
+    }
+
+    fn describe(&self, pipeline: &Pipeline) -> Option<SourceInfo> {
+        let Picture {
+            source_size,
+            size,
+            fps,
+        } = pipeline.picture()?;
+        let decoder = pipeline.decoder();
+        Some(SourceInfo {
+            source_size,
+            size,
+            fps,
+            frames_total: self.frames_total(pipeline, fps),
+            decoder: decoder.name,
+            hardware: decoder.hardware,
+        })
+    }
+
+    /// Frames of a finite source: exact for patterns and for files of a constant rate. Other
+    /// files are estimated by their nominal rate; only their end says how many there were.
+    fn frames_total(&self, pipeline: &Pipeline, fps: f64) -> Option<u64> {
+        match self.spec.source {
+            SourceSpec::Test { frames, .. } => frames,
+            SourceSpec::File { repeat: false, .. } => {
+                let frames = pipeline.duration()?.as_secs_f64() * fps;
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "a float saturates, and neither factor is negative"
+                )]
+                let frames = frames.round() as u64;
+                (frames > 0).then_some(frames)
+            }
+            SourceSpec::File { .. } | SourceSpec::Rtsp { .. } => None,
+        }
+    }
+
+    /// What is ready, in one line.
+    fn description(&self) -> String {
+        let info = self.pipeline.as_ref().and_then(|open| self.describe(open));
+        let Some(info) = info else {
+            return self.name.clone();
+        };
+        let decoder = match (info.decoder.as_str(), info.hardware) {
+            ("", _) => String::new(),
+            (name, true) => format!(" by hardware decoder {name}"),
+            (name, false) => format!(" by software decoder {name}"),
+        };
+        let frames = info
+            .frames_total
+            .map_or_else(String::new, |frames| format!(", {frames} frames"));
+        format!(
+            "{}: {}{decoder}, {} fps{frames}",
+            self.name,
+            info.source_size,
+            (info.fps * 100.0).round() / 100.0
+        )
+    }
+}
+
+/// When frame `index` of a constant rate is due; `None` without a rate.
+fn time_of_frame(index: u64, fps: f64) -> Option<u64> {
+    #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 frames")]
+    let seconds = index as f64 / fps;
+    let time = Duration::try_from_secs_f64(seconds).ok()?;
+    u64::try_from(time.as_nanos()).ok()
+}
+
+/// Closes a session on a thread of its own, which says when it is done.
+fn close(pipeline: Pipeline) -> Receiver<()> {
+    let (done, closed) = sync_channel(1);
+    // Without a thread to be had it is closed right here.
+    let _ = std::thread::Builder::new()
+        .name("close".to_owned())
+        .spawn(move || {
+            let begin = Instant::now();
+            drop(pipeline);
+            tracing::debug!(took = ?begin.elapsed(), "a session is closed");
+            // Nobody waits for it after the worker has left.
+            let _ = done.send(());
+        });
+    closed
+}

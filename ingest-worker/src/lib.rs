@@ -1,0 +1,36 @@
+//! The ingest worker: connects to one source, decodes it, measures motion, and
+//! publishes its frames.
+//!
+//! It is the only process that parses a stranger's bytes. It keeps nothing worth
+//! saving: the frame counters live in its book, event time in the clock or the
+//! file, and a new process goes on where a dead one was.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`ingest`] | the worker's life and main loop |
+//! | [`session`] | when a source is opened, tried again and given up: pure |
+//! | [`pipeline`] | one session with a source: a `GStreamer` pipeline |
+//! | `sources`, `conversion` | what such a pipeline is made of |
+//! | [`fault`] | why a session broke, in words |
+//! | [`decoder`] | which decoder is used, in hardware or software |
+//! | [`frame`] | the one copy from the decoder to the bus |
+//! | [`motion`] | how much of a picture moved: pure |
+//! | [`timeline`] | strictly increasing event time: pure |
+//! | [`output`] | the bus and the book |
+//! | [`location`] | addresses without their passwords |
+
+mod conversion;
+pub mod decoder;
+pub mod fault;
+pub mod frame;
+pub mod ingest;
+pub mod location;
+mod logging;
+pub mod motion;
+pub mod output;
+pub mod pipeline;
+pub mod session;
+mod sources;
+pub mod timeline;
+
+pub use ingest::run;

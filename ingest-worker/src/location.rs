@@ -1,0 +1,160 @@
+//! Addresses with passwords, and how to speak of them without.
+
+use std::fmt;
+
+use contract::spec::Secret;
+
+/// An RTSP address taken apart, so that the password is given to the one element that
+/// needs it and is part of no text that anything else could print.
+#[derive(Clone)]
+pub struct Location {
+    /// The address without user and password: what `rtspsrc` is given.
+    address: String,
+    /// What may be shown: the address without its query, which often holds a key.
+    public: String,
+    user: Option<String>,
+    password: Option<String>,
+}
+
+impl fmt::Debug for Location {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.public)
+    }
+}
+
+impl Location {
+    /// Takes `rtsp://user:password@host:port/path?query` apart.
+    ///
+    /// A user and password with reserved characters are percent-encoded (RFC 3986).
+    ///
+    /// # Errors
+    /// A text that says what is wrong, without the address.
+    pub fn parse(location: &Secret) -> Result<Self, String> {
+        let text = location.expose();
+        let wrong =
+            |what: &str| format!("the camera's address {what}: write rtsp://host:port/path");
+        let (scheme, rest) = text
+            .split_once("://")
+            .ok_or_else(|| wrong("has no `rtsp://`"))?;
+        if !["rtsp", "rtsps", "rtspt", "rtspu", "rtsph"].contains(&scheme) {
+            return Err(wrong("does not begin with `rtsp://`"));
+        }
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(end);
+        let (login, host) = match authority.rsplit_once('@') {
+            Some((login, host)) => (Some(login), host),
+            None => (None, authority),
+        };
+        if host.is_empty() || host.starts_with(':') {
+            return Err(wrong("names no host"));
+        }
+        let (user, password) = match login.map(|login| login.split_once(':').unwrap_or((login, "")))
+        {
+            Some((user, password)) => (Some(decode(user)), Some(decode(password))),
+            None => (None, None),
+        };
+        let shown = path.split(['?', '#']).next().unwrap_or_default();
+        Ok(Self {
+            address: format!("{scheme}://{host}{path}"),
+            public: format!("{scheme}://{host}{shown}"),
+            user,
+            password,
+        })
+    }
+
+    /// The address without user and password, for the element that connects.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The address as it may be shown and logged.
+    #[must_use]
+    pub fn public(&self) -> &str {
+        &self.public
+    }
+
+    /// User and password.
+    #[must_use]
+    pub fn login(&self) -> Option<(&str, &str)> {
+        self.user.as_deref().zip(self.password.as_deref())
+    }
+
+    /// A text of somebody else's, without what must not be shown.
+    #[must_use]
+    pub fn scrub(&self, text: &str) -> String {
+        let mut clean = text.replace(&self.address, &self.public);
+        if let Some(query) = self.address.split_once('?').map(|(_, query)| query) {
+            clean = replace_unless_empty(&clean, query);
+        }
+        if let Some(password) = &self.password {
+            clean = replace_unless_empty(&clean, password);
+        }
+        clean
+    }
+}
+
+fn replace_unless_empty(text: &str, secret: &str) -> String {
+    if secret.is_empty() {
+        return text.to_owned();
+    }
+    text.replace(secret, "***")
+}
+
+/// Percent-decoding; what is no code stays as it is, as in a password that was not encoded.
+fn decode(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut index = 0;
+    while let Some(byte) = bytes.get(index) {
+        let code = (*byte == b'%')
+            .then(|| text.get(index + 1..index + 3))
+            .flatten()
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        decoded.push(code.unwrap_or(*byte));
+        index += if code.is_some() { 3 } else { 1 };
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Location, String> {
+        Location::parse(&Secret::new(text.to_owned()))
+    }
+
+    #[test]
+    fn addresses_are_taken_apart() {
+        let location = parse("rtsp://admin:p%40ss:w%zz@10.0.0.7:8554/live/1?key=abc").unwrap();
+        assert_eq!(location.address(), "rtsp://10.0.0.7:8554/live/1?key=abc");
+        assert_eq!(location.public(), "rtsp://10.0.0.7:8554/live/1");
+        assert_eq!(location.login(), Some(("admin", "p@ss:w%zz")));
+
+        let plain = parse("rtsp://camera").unwrap();
+        assert_eq!((plain.address(), plain.login()), ("rtsp://camera", None));
+        // A password with an `@` that was not encoded: the last one ends it.
+        let sloppy = parse("rtsp://a:b@c@[::1]:554/x").unwrap();
+        assert_eq!(sloppy.public(), "rtsp://[::1]:554/x");
+        assert_eq!(sloppy.login(), Some(("a", "b@c")));
+        assert_eq!(parse("rtsp://a@h/").unwrap().login(), Some(("a", "")));
+    }
+
+    #[test]
+    fn errors_and_scrubbed_texts_hold_no_secret() {
+        for bad in [
+            "hunter2",
+            "http://a:hunter2@h/",
+            "rtsp://a:hunter2@/x",
+            "rtsp://:1/",
+        ] {
+            let error = parse(bad).expect_err("it is wrong");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+        let location = parse("rtsp://a:hunter2@h/x?token=s3cret").unwrap();
+        let text =
+            location.scrub("cannot open rtsp://h/x?token=s3cret as a:hunter2 (token=s3cret)");
+        assert_eq!(text, "cannot open rtsp://h/x as a:*** (***)");
+    }
+}

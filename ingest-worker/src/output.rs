@@ -1,0 +1,353 @@
+//! From pictures to the bus, with the books.
+//!
+//! Each frame changes the book twice. First `captured` grows: the frame is in
+//! the worker. Then, in one commit, either `published` or the reason of its drop
+//! grows. `published` is the next sequence number, so it is committed before the
+//! frame is sent: a worker killed between the two leaves a gap, which consumers
+//! count as lost, and never a number twice.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use contract::clock::monotonic_ns;
+use contract::geometry::PixelSize;
+use contract::ledger::IngestCounters;
+use contract::spec::{BusSpec, IngestSpec, QueuePolicy};
+use frame_bus::{
+    BookWriter, Bus, BusError, FrameLoan, FramePublisher, FrameStamp, Interrupter, Waker,
+};
+use gstreamer as gst;
+use worker::{Control, Failure};
+
+use crate::frame::Decoded;
+use crate::motion::MotionDetector;
+
+/// How often a worker that waits for room says that it is alive, and listens for orders.
+const WAITING_TURN: Duration = Duration::from_millis(200);
+/// Ordered to drain, a worker waits so long for the room of its last frame.
+const DRAIN_PATIENCE: Duration = Duration::from_millis(500);
+/// How long a consumer that was woken is given to connect, the first time; then twice as
+/// long, up to the second, because one that is loading a model will take seconds.
+const CONNECT_WAIT: Duration = Duration::from_millis(2);
+const CONNECT_WAIT_MAX: Duration = Duration::from_millis(50);
+/// How often consumers are woken while they are waited for to see the end.
+const END_WAKE_INTERVAL: Duration = Duration::from_millis(20);
+
+/// The book, shared with the thread that keeps it alive while the main loop waits for room.
+#[derive(Debug, Clone)]
+pub struct Book {
+    writer: Arc<Mutex<BookWriter<IngestCounters>>>,
+}
+
+impl Book {
+    fn lock(&self) -> MutexGuard<'_, BookWriter<IngestCounters>> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the counters in one commit.
+    pub fn update(&self, change: impl FnOnce(&mut IngestCounters)) {
+        self.lock().update(change);
+    }
+
+    /// The counters.
+    #[must_use]
+    pub fn counters(&self) -> IngestCounters {
+        self.lock().counters().clone()
+    }
+
+    /// Says that the worker is alive.
+    pub fn tick(&self) {
+        self.lock().tick();
+    }
+}
+
+/// The way out of one stream.
+#[derive(Debug)]
+pub struct Output {
+    book: Book,
+    publisher: FramePublisher,
+    wakers: Vec<Waker>,
+    motion: MotionDetector,
+    policy: QueuePolicy,
+    waiting: Option<Waiting>,
+}
+
+impl Output {
+    /// Joins the bus and opens the book; `incarnation` counts the worker's starts.
+    ///
+    /// # Errors
+    /// When either cannot be opened.
+    pub fn open(bus: &BusSpec, spec: &IngestSpec, incarnation: u32) -> Result<Self, Failure> {
+        let writer = BookWriter::open(&spec.book).map_err(|error| failed(&error))?;
+        let book = Book {
+            writer: Arc::new(Mutex::new(writer)),
+        };
+        let bus =
+            Bus::open(bus, &format!("ingest-{}", spec.stream)).map_err(|error| failed(&error))?;
+        let publisher = FramePublisher::open(&bus, &spec.frames, incarnation)
+            .map_err(|error| failed(&error))?;
+        let wakers = spec
+            .consumers
+            .iter()
+            .map(|worker| Waker::open(&bus, worker));
+        Ok(Self {
+            wakers: wakers
+                .collect::<Result<_, _>>()
+                .map_err(|error| failed(&error))?,
+            book,
+            publisher,
+            motion: MotionDetector::new(&spec.motion),
+            policy: spec.frames.policy,
+            waiting: None,
+        })
+    }
+
+    /// Call it when the worker has been told to start, before the first frame.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn begin(&mut self, control: &Control) -> Result<(), Failure> {
+        if self.policy == QueuePolicy::Wait {
+            let interrupter = self.publisher.interrupter();
+            let waiting = Waiting::watch(self.book.clone(), interrupter, control.clone())?;
+            self.waiting = Some(waiting);
+        }
+        Ok(())
+    }
+
+    /// The book.
+    #[must_use]
+    pub fn book(&self) -> &Book {
+        &self.book
+    }
+
+    /// Publishes a picture that should be of `size`, or says in the book why not.
+    ///
+    /// # Errors
+    /// When the bus is broken.
+    pub fn publish(
+        &mut self,
+        sample: &gst::SampleRef,
+        size: PixelSize,
+        pts_ns: u64,
+        discontinuity: bool,
+    ) -> Result<(), Failure> {
+        let captured_ns = monotonic_ns();
+        self.book.update(|book| book.captured += 1);
+        let decoded = Decoded::map(sample, size);
+        let luma = decoded.as_ref().and_then(Decoded::luma);
+        let (Some(decoded), Some((luma, stride))) = (&decoded, luma) else {
+            self.book.update(|book| book.dropped_invalid += 1);
+            return Ok(());
+        };
+        if discontinuity {
+            self.motion.forget();
+        }
+        let motion = self.motion.measure(luma, stride, size, pts_ns);
+        let Some(loan) = self.filled(decoded, size)? else {
+            return Ok(());
+        };
+        let stamp = FrameStamp {
+            sequence_number: self.book.counters().published,
+            pts_ns,
+            captured_ns,
+            motion,
+            colour: decoded.matrix(),
+            discontinuity,
+        };
+        self.book.update(|book| book.published += 1);
+        match &self.waiting {
+            None => {
+                self.publisher
+                    .publish(loan, &stamp)
+                    .map_err(|error| failed(&error))?;
+            }
+            Some(waiting) => {
+                waiting.begin();
+                let sent = self.publish_to_all(waiting, loan, decoded, &stamp);
+                waiting.end();
+                sent?;
+            }
+        }
+        self.wake();
+        Ok(())
+    }
+
+    /// A slot with the picture in it; `None` when it was dropped, and counted.
+    fn filled(&self, decoded: &Decoded, size: PixelSize) -> Result<Option<FrameLoan>, Failure> {
+        let Some(mut loan) = self.publisher.loan(size).map_err(|error| failed(&error))? else {
+            self.book.update(|book| book.dropped_no_slot += 1);
+            return Ok(None);
+        };
+        let layout = loan.layout();
+        if !decoded.copy_into(loan.payload_mut(), &layout) {
+            self.book.update(|book| book.dropped_invalid += 1);
+            return Ok(None);
+        }
+        Ok(Some(loan))
+    }
+
+    /// Publishes under [`QueuePolicy::Wait`], until every consumer has the frame.
+    ///
+    /// The bus waits for room only at consumers that have connected to this producer, which
+    /// they do when they next look at their queue. To one that has not, it gives a queue's
+    /// length of frames and discards the rest. So such a frame is sent again, under its
+    /// number, which those that have it pass over.
+    fn publish_to_all(
+        &self,
+        waiting: &Waiting,
+        loan: FrameLoan,
+        decoded: &Decoded,
+        stamp: &FrameStamp,
+    ) -> Result<(), Failure> {
+        let size = loan.layout().size;
+        let mut next = Some(loan);
+        let mut wait = CONNECT_WAIT;
+        loop {
+            // A consumer asleep with a full queue would never make the room that is waited for.
+            self.wake();
+            if let Some(loan) = next.take() {
+                let reached = self
+                    .publisher
+                    .publish(loan, stamp)
+                    .map_err(|error| failed(&error))?;
+                if reached >= self.publisher.consumers() {
+                    return Ok(());
+                }
+            }
+            if waiting.rest(wait) {
+                return Ok(());
+            }
+            wait = (wait * 2).min(CONNECT_WAIT_MAX);
+            next = self.publisher.loan(size).map_err(|error| failed(&error))?;
+            if let Some(loan) = &mut next {
+                let layout = loan.layout();
+                let copied = decoded.copy_into(loan.payload_mut(), &layout);
+                debug_assert!(copied, "it was copied before");
+            }
+        }
+    }
+
+    /// Counts a frame that was decoded after the order to drain.
+    pub fn drop_stopping(&self) {
+        self.book.update(|book| {
+            book.captured += 1;
+            book.dropped_stopping += 1;
+        });
+    }
+
+    /// Tells all consumers that the stream has ended.
+    ///
+    /// # Errors
+    /// When the bus is broken.
+    pub fn end_of_stream(&self) -> Result<(), Failure> {
+        let next_sequence = self.book.counters().published;
+        // The marker is sent until it is seen. A consumer that has seen it takes no more, so
+        // one marker too many must not wait for room.
+        self.publisher.interrupter().interrupt();
+        let (ended, end) = sync_channel::<()>(0);
+        std::thread::scope(|scope| {
+            // The marker is sent, and waited for, inside of one call; a consumer must be
+            // woken after the first and before the second.
+            scope.spawn(|| {
+                let end = end;
+                while end.recv_timeout(END_WAKE_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+                    self.wake();
+                    self.book.tick();
+                }
+            });
+            let told = self
+                .publisher
+                .end_of_stream(next_sequence)
+                .map_err(|error| failed(&error));
+            drop(ended);
+            told
+        })
+    }
+
+    fn wake(&self) {
+        for waker in &self.wakers {
+            waker.wake();
+        }
+        let count = self.wakers.len() as u64;
+        self.book.update(|book| book.wakeups_sent += count);
+    }
+}
+
+fn failed(error: &BusError) -> Failure {
+    Failure::failed(error.to_string())
+}
+
+/// Looks after a main loop that waits for room on the bus, under [`QueuePolicy::Wait`] only.
+///
+/// Waiting is not hanging, so the book goes on saying that the worker lives; and an
+/// order to leave must end the waiting, which the main loop cannot hear.
+#[derive(Debug)]
+struct Waiting {
+    blocked: Arc<AtomicBool>,
+    interrupted: Arc<AtomicBool>,
+    stop: Option<SyncSender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Waiting {
+    fn watch(book: Book, interrupter: Interrupter, control: Control) -> Result<Self, Failure> {
+        let blocked = Arc::new(AtomicBool::new(false));
+        let interrupted = Arc::new(AtomicBool::new(false));
+        let (stop, stopped) = sync_channel(0);
+        let (waits, end) = (Arc::clone(&blocked), Arc::clone(&interrupted));
+        let thread = std::thread::Builder::new()
+            .name("waiting".to_owned())
+            .spawn(move || {
+                let mut ordered_at = None;
+                while stopped.recv_timeout(WAITING_TURN) == Err(RecvTimeoutError::Timeout) {
+                    if !waits.load(Ordering::Relaxed) {
+                        continue;
+                    }
+                    book.tick();
+                    if control.draining() && ordered_at.is_none() {
+                        ordered_at = Some(Instant::now());
+                    }
+                    let impatient = |at: Instant| at.elapsed() >= DRAIN_PATIENCE;
+                    if control.stopping() || ordered_at.is_some_and(impatient) {
+                        end.store(true, Ordering::Relaxed);
+                        interrupter.interrupt();
+                    }
+                }
+            })
+            .map_err(|error| Failure::failed(format!("cannot start a thread: {error}")))?;
+        Ok(Self {
+            blocked,
+            interrupted,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+
+    fn begin(&self) {
+        self.blocked.store(true, Ordering::Relaxed);
+    }
+
+    fn end(&self) {
+        self.blocked.store(false, Ordering::Relaxed);
+    }
+
+    /// Waits a little; true when the waiting must end.
+    fn rest(&self, time: Duration) -> bool {
+        std::thread::park_timeout(time);
+        self.interrupted.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.stop.take();
+        if let Some(thread) = self.thread.take() {
+            // It ends at once; whether it panicked does not matter any more.
+            let _ = thread.join();
+        }
+    }
+}

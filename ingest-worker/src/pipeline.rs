@@ -1,0 +1,355 @@
+//! One session with a source: a pipeline that ends in an appsink of I420 pictures.
+//!
+//! ```text
+//! filesrc  ─┐
+//! rtspsrc  ─┼─ decodebin ─ videoscale ─ videoconvert ─ capsfilter ─ appsink
+//!           │                   │
+//!           └ (videotestsrc) ───┘
+//! ```
+//!
+//! Pictures are scaled before they are converted, so that only the pixels that
+//! are kept are converted; both elements hand buffers through when there is
+//! nothing to do. Audio, subtitles and metadata are not decoded.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use contract::geometry::PixelSize;
+use contract::spec::{Pace, SourceSpec};
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_app as gst_app;
+
+use crate::conversion::Conversion;
+use crate::decoder::DecoderInfo;
+use crate::fault::{Fault, Kind};
+use crate::location::Location;
+use crate::sources;
+
+/// Decoded pictures waiting for the main loop: one being looked at, one to follow.
+pub const SINK_BUFFERS: u32 = 2;
+
+/// What a session is opened with.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Whence.
+    pub source: SourceSpec,
+    /// Frames that were taken in earlier lives of this worker: a finite source goes on there.
+    pub resume_at: u64,
+    /// No picture is larger.
+    pub bound: PixelSize,
+    /// The size of the stream, once it is known: later sessions keep it.
+    pub size: Option<PixelSize>,
+}
+
+/// What is known of the pictures of a session.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Picture {
+    /// Size as coded.
+    pub source_size: PixelSize,
+    /// Size as delivered.
+    pub size: PixelSize,
+    /// Nominal frames a second, 0 when the source does not say.
+    pub fps: f64,
+}
+
+/// What pipeline threads find out.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    pub(crate) decoder: DecoderInfo,
+    pub(crate) picture: Option<Picture>,
+    pub(crate) connected: bool,
+    /// Size of the compressed pictures, where their headers say it.
+    pub(crate) coded_size: Option<PixelSize>,
+    pub(crate) undecodable: Vec<String>,
+    pub(crate) fault: Option<Fault>,
+}
+
+pub(crate) type Shared = Arc<Mutex<Findings>>;
+
+pub(crate) fn lock(shared: &Shared) -> MutexGuard<'_, Findings> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a session gives next.
+#[derive(Debug)]
+pub enum Next {
+    /// A picture.
+    Sample(gst::Sample),
+    /// Nothing yet.
+    Nothing,
+    /// The source has ended.
+    Ended,
+    /// The session is of no more use.
+    Failed(Fault),
+}
+
+/// One session. Dropping it closes it, which may take as long as its source likes.
+#[derive(Debug)]
+pub struct Pipeline {
+    pipeline: gst::Pipeline,
+    bus: gst::Bus,
+    sink: gst_app::AppSink,
+    findings: Shared,
+    kind: Kind,
+    location: Option<Location>,
+}
+
+impl Pipeline {
+    /// Builds the pipeline and lets it read up to its first picture, which is held back.
+    ///
+    /// # Errors
+    /// A [`Fault`] when the source cannot work. What needs time to be found out comes later,
+    /// out of [`Pipeline::next`].
+    pub fn open(plan: &Plan) -> Result<Self, Fault> {
+        let pipeline = gst::Pipeline::new();
+        // Its time is CLOCK_MONOTONIC, as all times of Sluice.
+        pipeline.use_clock(Some(&gst::SystemClock::obtain()));
+        let bus = pipeline
+            .bus()
+            .ok_or_else(|| internal("a pipeline has no bus"))?;
+        let findings = Shared::default();
+        let sink = gst_app::AppSink::builder()
+            .name("sink")
+            .max_buffers(SINK_BUFFERS)
+            .drop(false)
+            .sync(follows_clock(&plan.source))
+            .qos(false)
+            .enable_last_sample(false)
+            .build();
+        let conversion = Conversion::add(&pipeline, &sink, plan, &findings)?;
+        let mut location = None;
+        let kind = match &plan.source {
+            SourceSpec::File { path, .. } => {
+                sources::add_file(&pipeline, conversion, path, &findings)?;
+                Kind::File
+            }
+            SourceSpec::Rtsp {
+                location: secret,
+                transport,
+            } => {
+                let parsed = Location::parse(secret).map_err(Fault::Unusable)?;
+                sources::add_camera(&pipeline, conversion, &parsed, *transport, &findings)?;
+                location = Some(parsed);
+                Kind::Camera
+            }
+            SourceSpec::Test { .. } => {
+                sources::add_pattern(&pipeline, &conversion, plan)?;
+                Kind::Pattern
+            }
+        };
+        let session = Self {
+            pipeline,
+            bus,
+            sink,
+            findings,
+            kind,
+            location,
+        };
+        // A file is read up to its first picture; a live source gives none until it plays.
+        let state = match kind {
+            Kind::Camera => gst::State::Playing,
+            Kind::File | Kind::Pattern => gst::State::Paused,
+        };
+        session.set_state(state)?;
+        Ok(session)
+    }
+
+    /// Lets pictures flow.
+    ///
+    /// # Errors
+    /// When an element refuses to start.
+    pub fn play(&self) -> Result<(), Fault> {
+        self.set_state(gst::State::Playing)
+    }
+
+    fn set_state(&self, state: gst::State) -> Result<(), Fault> {
+        match self.pipeline.set_state(state) {
+            Ok(_) => Ok(()),
+            // The element that refused has said why on the bus.
+            Err(_) => Err(self
+                .take_fault()
+                .unwrap_or_else(|| Fault::Lost("the pipeline does not start".to_owned()))),
+        }
+    }
+
+    /// The session has read up to its first picture; `Some(Err)` when it never will.
+    #[must_use]
+    pub fn prerolled(&self) -> Option<Result<(), Fault>> {
+        if let Some(fault) = self.take_fault() {
+            return Some(Err(fault));
+        }
+        let (result, state, pending) = self.pipeline.state(gst::ClockTime::ZERO);
+        if result == Ok(gst::StateChangeSuccess::NoPreroll) {
+            // A live source has no first picture before it plays.
+            return Some(Ok(()));
+        }
+        let settled = result.is_ok() && pending == gst::State::VoidPending;
+        // An empty file prerolls with its end.
+        if settled && state >= gst::State::Paused {
+            return Some(if self.picture().is_some() {
+                Ok(())
+            } else {
+                Err(Fault::no_video(&lock(&self.findings).undecodable))
+            });
+        }
+        None
+    }
+
+    /// No thread of the pipeline runs any more, so nothing more will come of it.
+    ///
+    /// `decodebin` of `GStreamer` 1.22 holds back the errors of an element while it plugs it
+    /// in; a demuxer that fails in that moment stops without a word.
+    #[must_use]
+    pub fn idle(&self) -> bool {
+        let elements = self.pipeline.iterate_recurse().into_iter().flatten();
+        let mut pads = elements.flat_map(|element| element.pads());
+        !pads.any(|pad| pad.task_state() == gst::TaskState::Started)
+    }
+
+    /// The next picture, waited for.
+    #[must_use]
+    pub fn next(&self, timeout: Duration) -> Next {
+        // What was decoded before something broke is still good.
+        if let Some(sample) = self.sink.try_pull_sample(gst::ClockTime::ZERO) {
+            return Next::Sample(sample);
+        }
+        if let Some(fault) = self.take_fault() {
+            return Next::Failed(fault);
+        }
+        let timeout = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
+        match self
+            .sink
+            .try_pull_sample(gst::ClockTime::from_nseconds(timeout))
+        {
+            Some(sample) => Next::Sample(sample),
+            None if self.sink.is_eos() => Next::Ended,
+            None => Next::Nothing,
+        }
+    }
+
+    /// Takes what has come in over the pipeline's bus, and the first fault there is.
+    fn take_fault(&self) -> Option<Fault> {
+        let found = lock(&self.findings).fault.take();
+        let fault = found.or_else(|| self.read_bus())?;
+        Some(match fault {
+            Fault::Unusable(text) => Fault::Unusable(self.scrub(&text)),
+            Fault::Refused(text) => Fault::Refused(self.scrub(&text)),
+            Fault::Lost(text) => Fault::Lost(self.scrub(&text)),
+            Fault::HardwareDecoder(text) => Fault::HardwareDecoder(self.scrub(&text)),
+        })
+    }
+
+    fn read_bus(&self) -> Option<Fault> {
+        let types = [gst::MessageType::Error, gst::MessageType::Progress];
+        while let Some(message) = self.bus.pop_filtered(&types) {
+            match message.view() {
+                gst::MessageView::Error(error) => {
+                    tracing::debug!(
+                        error = %self.scrub(error.error().message()),
+                        debug = %self.scrub(error.debug().as_deref().unwrap_or_default()),
+                        "an element reports an error"
+                    );
+                    let undecodable = lock(&self.findings).undecodable.clone();
+                    return Some(Fault::of_message(error, self.kind, &undecodable));
+                }
+                gst::MessageView::Progress(progress) => {
+                    let (kind, code, _) = progress.get();
+                    if kind == gst::ProgressType::Complete && code == "open" {
+                        lock(&self.findings).connected = true;
+                    }
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+
+    fn scrub(&self, text: &str) -> String {
+        match &self.location {
+            Some(location) => location.scrub(text),
+            None => text.to_owned(),
+        }
+    }
+
+    /// The source has answered and said what it sends.
+    #[must_use]
+    pub fn connected(&self) -> bool {
+        let findings = lock(&self.findings);
+        findings.connected || findings.picture.is_some()
+    }
+
+    /// What is known of the pictures; `None` until the source has said it.
+    #[must_use]
+    pub fn picture(&self) -> Option<Picture> {
+        lock(&self.findings).picture
+    }
+
+    /// The decoder in use; without a name for a source that needs none.
+    #[must_use]
+    pub fn decoder(&self) -> DecoderInfo {
+        lock(&self.findings).decoder.clone()
+    }
+
+    /// How long the source is, where it says so.
+    #[must_use]
+    pub fn duration(&self) -> Option<Duration> {
+        let duration = self.pipeline.query_duration::<gst::ClockTime>()?;
+        Some(Duration::from_nanos(duration.nseconds()))
+    }
+
+    /// When a picture is to be shown: by the monotonic clock where `clocked`, else from the
+    /// source's beginning.
+    #[must_use]
+    pub fn time_ns(&self, sample: &gst::SampleRef, clocked: bool) -> Option<u64> {
+        let pts = sample.buffer()?.pts()?;
+        let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
+        let time = if clocked {
+            segment.to_running_time(pts)? + self.sink.base_time()?
+        } else {
+            segment.to_stream_time(pts)?
+        };
+        Some(time.nseconds())
+    }
+
+    /// Goes to a place in a file; all pictures from there on follow. False when it cannot.
+    #[must_use]
+    pub fn seek(&self, to: Duration) -> bool {
+        let nanoseconds = u64::try_from(to.as_nanos()).unwrap_or(u64::MAX);
+        let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::ACCURATE;
+        let position = gst::ClockTime::from_nseconds(nanoseconds);
+        self.pipeline.seek_simple(flags, position).is_ok()
+    }
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        if let Err(error) = self.pipeline.set_state(gst::State::Null) {
+            tracing::debug!(%error, "a pipeline did not stop in order");
+        }
+    }
+}
+
+/// Pictures come when they are due, by the clock, and not as quickly as they are taken.
+fn follows_clock(source: &SourceSpec) -> bool {
+    match source {
+        SourceSpec::File { pace, .. } => *pace == Pace::Live,
+        // A camera's pictures are taken the moment they are decoded, and a live test
+        // source sends each when it is due.
+        SourceSpec::Rtsp { .. } | SourceSpec::Test { .. } => false,
+    }
+}
+
+/// An element of a package that may not be installed.
+pub(crate) fn element(factory: &str, package: &str) -> Result<gst::Element, Fault> {
+    gst::ElementFactory::make(factory).build().map_err(|_| {
+        Fault::Unusable(format!(
+            "GStreamer element `{factory}` is missing: install Debian package {package}"
+        ))
+    })
+}
+
+/// A defect of ours, or of a plug-in; said so in the log should it come up.
+pub(crate) fn internal(what: &str) -> Fault {
+    Fault::Lost(what.to_owned())
+}

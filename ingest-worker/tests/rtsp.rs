@@ -1,0 +1,219 @@
+//! A real camera that dies, freezes, refuses the password, and comes back.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "what goes wrong around a test fails the test"
+)]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use contract::clock::monotonic_ns;
+use contract::control::{FromWorker, SourceState, ToWorker};
+use contract::exit::WorkerExit;
+use contract::spec::{QueuePolicy, RtspTransport, Secret, SourceSpec};
+use support::{PATIENCE, Stream};
+use testkit::camera::{Authentication, CameraOptions, RtspCamera};
+use testkit::wait_until;
+use testkit::worker::WorkerProcess;
+
+const PASSWORD: &str = "s3cret-Pa55";
+
+fn source(location: String) -> SourceSpec {
+    SourceSpec::Rtsp {
+        location: Secret::new(location),
+        transport: RtspTransport::Tcp,
+    }
+}
+
+fn with_password(authentication: Authentication) -> CameraOptions {
+    CameraOptions {
+        login: Some(("admin".to_owned(), PASSWORD.to_owned(), authentication)),
+        ..CameraOptions::default()
+    }
+}
+
+/// The states reported, waited for until they are these.
+fn expect_states(worker: &WorkerProcess, expected: &[SourceState]) -> Vec<(SourceState, String)> {
+    let states = || worker.source_states().into_iter().map(|(state, _)| state);
+    wait_until(PATIENCE, || states().count() >= expected.len());
+    assert_eq!(
+        states().collect::<Vec<_>>(),
+        expected,
+        "{:#?}\n{}",
+        worker.source_states(),
+        worker.process.stderr()
+    );
+    worker.source_states()
+}
+
+fn drain(mut worker: WorkerProcess, stream: &mut Stream) {
+    worker.send(&ToWorker::Drain);
+    stream.rest();
+    assert_eq!(
+        worker.process.exit_code(PATIENCE),
+        WorkerExit::Drained.code()
+    );
+    stream.closed_book();
+}
+
+#[test]
+fn frames_come_and_are_dated_by_the_monotonic_clock() {
+    for transport in [RtspTransport::Tcp, RtspTransport::Udp] {
+        let camera = RtspCamera::start(CameraOptions::default());
+        let source = SourceSpec::Rtsp {
+            location: Secret::new(camera.location()),
+            transport,
+        };
+        let mut stream = Stream::new(source, QueuePolicy::DropOldest);
+        let worker = stream.started();
+        let seen = stream.take(30);
+        let now_ms = monotonic_ns() / 1_000_000;
+        let last = seen.last().unwrap();
+        let age_ms = now_ms.abs_diff(last.pts_ms);
+        assert!(age_ms < 2000, "event time is {age_ms} ms off the clock");
+        let gaps = seen.windows(2).map(|pair| pair[1].pts_ms - pair[0].pts_ms);
+        let numbers = last.sequence_number - seen[0].sequence_number;
+        let mean = gaps.sum::<u64>() as f64 / numbers as f64;
+        assert!((mean - 40.0).abs() < 4.0, "{mean} ms between frames");
+        let decoder = worker.expect(PATIENCE, |message| match message {
+            FromWorker::Source(info) => Some(info.decoder.clone()),
+            _ => None,
+        });
+        assert_eq!(decoder, "avdec_h264");
+        expect_states(&worker, &[SourceState::Connecting, SourceState::Live]);
+        drain(worker, &mut stream);
+    }
+}
+
+#[test]
+fn a_camera_that_dies_is_lost_and_found_again() {
+    use SourceState::{Connecting, Live, Lost};
+    let mut camera = RtspCamera::start(CameraOptions::default());
+    let mut stream = Stream::new(source(camera.location()), QueuePolicy::DropOldest);
+    let worker = stream.started();
+    let before = stream.take(10);
+    camera.kill();
+    // While it is away it cannot be connected to, and is tried again and again.
+    let states = expect_states(&worker, &[Connecting, Live, Lost, Connecting, Lost]);
+    assert!(states[2].1.contains("closed the connection"), "{states:?}");
+    assert!(states[4].1.contains("check host and port"), "{states:?}");
+    assert!(states[4].1.contains("failure 2 of 5"), "{states:?}");
+    camera.restart();
+
+    let back = || worker.source_states().last().unwrap().0 == Live;
+    assert!(wait_until(PATIENCE, back));
+    let gap = stream.rest_until_discontinuity();
+    let after = stream.take(10);
+    assert!(gap.discontinuity && !after[0].discontinuity);
+    assert!(
+        gap.pts_ms > before[9].pts_ms + 100,
+        "event time went on meanwhile"
+    );
+    assert!(
+        gap.motion.abs() < f32::EPSILON,
+        "what changed meanwhile did not move"
+    );
+    let book = stream.book.read();
+    assert!(book.sessions >= 3 && book.source_errors >= 1, "{book:?}");
+    drain(worker, &mut stream);
+}
+
+#[test]
+fn a_camera_that_freezes_is_stalled_and_goes_on_when_it_thaws() {
+    use SourceState::{Connecting, Live, Stalled};
+    let camera = RtspCamera::start(CameraOptions::default());
+    let mut stream = Stream::with(source(camera.location()), QueuePolicy::DropOldest, |spec| {
+        spec.no_frame_timeout_ms = 1000;
+    });
+    let worker = stream.started();
+    stream.take(10);
+    camera.freeze();
+    let begin = Instant::now();
+    let progress = stream.book.progress();
+    let states = expect_states(&worker, &[Connecting, Live, Stalled]);
+    let noticed = begin.elapsed();
+    assert!(noticed > Duration::from_millis(800), "{noticed:?}");
+    assert!(noticed < Duration::from_millis(2500), "{noticed:?}");
+    assert!(states[2].1.contains("no frame for 1.0 s"), "{states:?}");
+    // The kernel still accepts connections for a frozen camera, but nothing answers them.
+    let trying = || worker.source_states().last().unwrap().0 == Connecting;
+    assert!(wait_until(PATIENCE, trying));
+    let turns = stream.book.progress() - progress;
+    let waited = begin.elapsed();
+    assert!(turns >= 4 * waited.as_secs(), "{turns} turns in {waited:?}");
+    camera.thaw();
+    assert!(stream.rest_until_discontinuity().discontinuity);
+    drain(worker, &mut stream);
+}
+
+#[test]
+fn the_right_password_opens_and_a_wrong_one_is_refused() {
+    use SourceState::{Connecting, Gone, Refused};
+    for authentication in [Authentication::Basic, Authentication::Digest] {
+        let camera = RtspCamera::start(with_password(authentication));
+        let location = camera.location_as("admin", PASSWORD);
+        let mut stream = Stream::new(source(location), QueuePolicy::DropOldest);
+        let worker = stream.started();
+        stream.take(5);
+        drain(worker, &mut stream);
+
+        let location = camera.location_as("admin", "wr0ng-Pa55");
+        let mut stream = Stream::with(source(location), QueuePolicy::DropOldest, |spec| {
+            spec.retry.attempts = Some(2);
+        });
+        let mut worker = stream.started();
+        assert!(stream.next().is_none(), "consumers are told the end");
+        assert_eq!(
+            worker.process.exit_code(PATIENCE),
+            WorkerExit::SourceGone.code()
+        );
+        let states = expect_states(&worker, &[Connecting, Refused, Connecting, Refused, Gone]);
+        assert!(states[1].1.contains("(401)"), "{states:?}");
+        let told = format!("{:?}{}", worker.received(), worker.process.stderr());
+        assert!(!told.contains("wr0ng"), "the password is shown: {told}");
+        assert!(told.contains("refused"), "{told}");
+    }
+}
+
+#[test]
+fn a_path_that_is_not_there_and_a_port_nobody_serves_are_told_apart() {
+    use SourceState::{Connecting, Gone, Lost, Refused};
+    let camera = RtspCamera::start(CameraOptions::default());
+    let elsewhere = camera.location().replace("/stream", "/elsewhere");
+    let nobody = format!("rtsp://127.0.0.1:{}/stream", testkit::camera::free_port());
+    for (location, state, word) in [
+        (elsewhere, Refused, "(404)"),
+        (nobody, Lost, "no connection"),
+    ] {
+        let mut stream = Stream::with(source(location), QueuePolicy::DropOldest, |spec| {
+            spec.retry.attempts = Some(1);
+        });
+        let mut worker = stream.started();
+        assert_eq!(
+            worker.process.exit_code(PATIENCE),
+            WorkerExit::SourceGone.code()
+        );
+        let states = expect_states(&worker, &[Connecting, state, Gone]);
+        assert!(states[1].1.contains(word), "{states:?}");
+    }
+}
+
+#[test]
+fn a_worker_leaves_at_once_while_its_camera_is_frozen() {
+    let camera = RtspCamera::start(CameraOptions::default());
+    let mut stream = Stream::new(source(camera.location()), QueuePolicy::DropOldest);
+    let mut worker = stream.started();
+    stream.take(5);
+    camera.freeze();
+    worker.send(&ToWorker::Drain);
+    let begin = Instant::now();
+    stream.rest();
+    assert_eq!(
+        worker.process.exit_code(PATIENCE),
+        WorkerExit::Drained.code()
+    );
+    let took = begin.elapsed();
+    assert!(took < Duration::from_millis(1500), "{took:?}");
+}
