@@ -115,19 +115,21 @@ impl Tracker {
     /// A tracker whose ids are 1, 2, 3, ...
     #[must_use]
     pub fn new(spec: &TrackerSpec) -> Self {
-        Self::interleaved(spec, 0, 1)
+        Self::interleaved(spec, 0, 1, 0)
     }
 
     /// The tracker of model `index` of a stream with `count` models.
     ///
     /// Ids are `index + 1`, `index + 1 + count`, ..., so that those of the stream's
-    /// trackers never meet.
+    /// trackers never meet. `begun` tracks have begun in the stream before, under a tracker
+    /// that is no more; their ids are not given again.
     #[must_use]
-    pub fn interleaved(spec: &TrackerSpec, index: u16, count: u16) -> Self {
+    pub fn interleaved(spec: &TrackerSpec, index: u16, count: u16, begun: u64) -> Self {
+        let id_step = u64::from(count.max(1));
         Self {
             spec: spec.clone(),
-            next_id: u64::from(index) + 1,
-            id_step: u64::from(count.max(1)),
+            next_id: u64::from(index) + 1 + begun * id_step,
+            id_step,
             pts_ns: None,
             updated: false,
             tracks: Vec::new(),

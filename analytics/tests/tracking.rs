@@ -357,7 +357,7 @@ fn trackers_of_one_stream_share_no_ids() {
         seen(walker(300.0, 400.0), 0.8),
     ];
     let of_model = |index| {
-        let mut tracker = Tracker::interleaved(&spec(), index, 2);
+        let mut tracker = Tracker::interleaved(&spec(), index, 2, 0);
         ids(tracker.update(0, SIZE, &detections).objects)
     };
     assert_eq!((of_model(0), of_model(1)), (vec![1, 3], vec![2, 4]));
@@ -464,4 +464,21 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_successor_gives_no_id_again() {
+    let mut tracker = Tracker::interleaved(&spec(), 1, 2, 7);
+    let detection = Detection {
+        bounds: BoundingBox {
+            x1: 10.0,
+            y1: 10.0,
+            x2: 40.0,
+            y2: 90.0,
+        },
+        score: 0.9,
+        class: 0,
+    };
+    let tracks = tracker.update(0, SIZE, &[detection]);
+    assert_eq!(tracks.objects[0].id, 16, "1 to 15 may have been given");
 }

@@ -170,6 +170,7 @@ fn ours(root: &Path, size: PixelSize) -> anyhow::Result<Hop> {
         bail!("the consumer did not become ready");
     }
 
+    publisher.begin_of_stream(|| waker.wake())?;
     let layout = I420Layout::of(size);
     let picture: Vec<u8> = (0..layout.bytes)
         .map(|index| index.to_le_bytes()[0])
@@ -191,8 +192,7 @@ fn ours(root: &Path, size: PixelSize) -> anyhow::Result<Hop> {
         waker.wake();
         std::thread::park_timeout(PAUSE);
     }
-    publisher.end_of_stream(FRAMES)?;
-    waker.wake();
+    publisher.end_of_stream(FRAMES, || waker.wake())?;
     let mut hops = Vec::new();
     let mut copies = Vec::new();
     for line in lines {

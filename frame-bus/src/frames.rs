@@ -18,7 +18,7 @@ use iceoryx2::sample_mut::SampleMut;
 use crate::bus::{Bus, BytesService, Service, ServiceShape};
 use crate::error::BusError;
 use crate::header::{CheckedFrame, FrameHeader, FrameStamp, Mark, MemoryKind};
-use crate::wake::{EVENT_END_SEEN, EVENT_LOOK, Listener, Waker};
+use crate::wake::{EVENT_BEGIN_SEEN, EVENT_END_SEEN, EVENT_LOOK, Listener, Waker};
 
 /// Slots begin on a page, so that no two frames share one and devices can map them.
 pub(crate) const SLOT_ALIGNMENT: usize = 4096;
@@ -26,13 +26,28 @@ pub(crate) const SLOT_ALIGNMENT: usize = 4096;
 pub(crate) const LOANED_MAX: usize = 2;
 /// A producer that waits for room looks again at least so often, in case its consumer has died.
 const ROOM_WAIT: Duration = Duration::from_millis(50);
-/// An ending producer waits so long for its consumers to have seen the end.
-const END_SEEN_WAIT: Duration = Duration::from_secs(1);
+/// A producer waits so long for its consumers to have seen its stream begin, or end.
+const MARK_SEEN_WAIT: Duration = Duration::from_secs(1);
+/// A mark that was not seen is sent again after this.
+const MARK_REPEAT: Duration = Duration::from_millis(20);
 
 /// Sets a flag that makes a publisher stop waiting for room. Cloning is cheap.
 #[derive(Debug, Clone, Default)]
 pub struct Interrupter {
     flag: Arc<AtomicBool>,
+}
+
+/// Whether the back-pressure handler waits at all: not for marks, which are repeated anyway.
+#[derive(Debug, Clone, Default)]
+struct Patience {
+    interrupter: Interrupter,
+    marking: Arc<AtomicBool>,
+}
+
+impl Patience {
+    fn is_over(&self) -> bool {
+        self.interrupter.interrupted() || self.marking.load(Ordering::Relaxed)
+    }
 }
 
 impl Interrupter {
@@ -63,13 +78,17 @@ fn taken_name(stream: &StreamName) -> String {
     format!("taken/{stream}")
 }
 
+fn seen_name(stream: &StreamName) -> String {
+    format!("seen/{stream}")
+}
+
 /// The producer's side of a stream.
 #[derive(Debug)]
 pub struct FramePublisher {
     service: BytesService<FrameHeader>,
     port: Publisher<Service, [u8], FrameHeader>,
-    taken: Arc<Listener>,
-    interrupter: Interrupter,
+    seen: Listener,
+    patience: Patience,
     slot_bytes: usize,
     epoch: u32,
 }
@@ -81,8 +100,7 @@ impl FramePublisher {
     /// When the service exists with other sizes, or has a living producer.
     pub fn open(bus: &Bus, spec: &FrameServiceSpec, epoch: u32) -> Result<Self, BusError> {
         let service = open_service(bus, spec)?;
-        let taken = Arc::new(Listener::named(bus, &taken_name(&spec.stream))?);
-        let interrupter = Interrupter::default();
+        let patience = Patience::default();
         let slot_bytes = I420Layout::of(spec.size).bytes;
         let builder = service
             .publisher_builder()
@@ -94,13 +112,14 @@ impl FramePublisher {
                 builder.backpressure_strategy(BackpressureStrategy::DiscardData)
             }
             QueuePolicy::Wait => {
-                let (room, stop) = (Arc::clone(&taken), interrupter.clone());
+                let room = Listener::named(bus, &taken_name(&spec.stream))?;
+                let patience = patience.clone();
                 builder
                     .backpressure_strategy(BackpressureStrategy::RetryUntilDelivered)
                     .set_backpressure_handler(move |_| {
                         // A consumer that dies stays connected until it is cleaned up; then the
                         // retry finds it gone. So waiting here never waits on the dead for long.
-                        if stop.interrupted() || room.wait(ROOM_WAIT).is_err() {
+                        if patience.is_over() || room.wait(ROOM_WAIT).is_err() {
                             BackpressureAction::DiscardData
                         } else {
                             BackpressureAction::Retry
@@ -114,8 +133,8 @@ impl FramePublisher {
         Ok(Self {
             service,
             port,
-            taken,
-            interrupter,
+            seen: Listener::named(bus, &seen_name(&spec.stream))?,
+            patience,
             slot_bytes,
             epoch,
         })
@@ -124,7 +143,7 @@ impl FramePublisher {
     /// A handle that ends waiting for room, for use by another thread.
     #[must_use]
     pub fn interrupter(&self) -> Interrupter {
-        self.interrupter.clone()
+        self.patience.interrupter.clone()
     }
 
     /// Consumers connected now.
@@ -181,30 +200,52 @@ impl FramePublisher {
             .map_err(|error: SendError| BusError::port("publish a frame", &error))
     }
 
-    /// Tells all consumers that the stream ends and how many frames it had, and waits
-    /// (one second at most) until they have seen it: a producer that leaves earlier takes
-    /// with it what a consumer has not connected to yet.
+    /// Tells all consumers that the stream begins, and waits (one second at most) until they
+    /// have seen it. Call it before the first frame.
     ///
-    /// Under `drop_latest` and `wait` the marker itself may find a full queue, so it is
-    /// sent again until it is seen.
+    /// iceoryx2 connects a consumer when it next looks at its queue; until then it holds a
+    /// queue's length of frames for it and silently discards the rest, whatever the policy.
+    /// Who has seen the beginning is connected. `wake` wakes the consumers.
     ///
     /// # Errors
     /// When the port is broken.
-    pub fn end_of_stream(&self, next_sequence: u64) -> Result<(), BusError> {
+    pub fn begin_of_stream(&self, wake: impl Fn()) -> Result<(), BusError> {
+        self.patience.marking.store(true, Ordering::Relaxed);
+        let header = FrameHeader::begin_of_stream(self.epoch);
+        let marked = self.mark(header, EVENT_BEGIN_SEEN, wake);
+        self.patience.marking.store(false, Ordering::Relaxed);
+        marked
+    }
+
+    /// Tells all consumers that the stream ends and how many frames it had, and waits
+    /// (one second at most) until they have seen it: a producer that leaves earlier takes
+    /// with it what a consumer has not taken yet. Nothing can be published after it.
+    ///
+    /// # Errors
+    /// When the port is broken.
+    pub fn end_of_stream(&self, next_sequence: u64, wake: impl Fn()) -> Result<(), BusError> {
+        self.patience.marking.store(true, Ordering::Relaxed);
+        let header = FrameHeader::end_of_stream(next_sequence, self.epoch);
+        self.mark(header, EVENT_END_SEEN, wake)
+    }
+
+    /// Sends a mark, again and again since it may find a full queue, until all have seen it.
+    fn mark(&self, header: FrameHeader, event: usize, wake: impl Fn()) -> Result<(), BusError> {
         let begin = Instant::now();
         let consumers = self.consumers() as u64;
         let mut seen = 0;
-        while seen < consumers && begin.elapsed() < END_SEEN_WAIT {
+        while seen < consumers && begin.elapsed() < MARK_SEEN_WAIT {
             if let Some(mut sample) = self.loan_bytes(1)? {
-                *sample.user_header_mut() = FrameHeader::end_of_stream(next_sequence, self.epoch);
+                *sample.user_header_mut() = header;
                 self.send(sample)?;
             }
-            let mut taken = |event, count| {
-                if event == EVENT_END_SEEN {
-                    seen += count;
+            wake();
+            let mut count = |id, times| {
+                if id == event {
+                    seen += times;
                 }
             };
-            self.taken.wait_counting(ROOM_WAIT, &mut taken)?;
+            self.seen.wait_counting(MARK_REPEAT, &mut count)?;
         }
         Ok(())
     }
@@ -257,8 +298,10 @@ pub enum Incoming {
 #[derive(Debug)]
 pub struct FrameSubscriber {
     port: Subscriber<Service, [u8], FrameHeader>,
-    taken: Waker,
-    tell_taken: bool,
+    /// Under [`QueuePolicy::Wait`] only.
+    taken: Option<Waker>,
+    seen: Waker,
+    begin_told: Option<u32>,
     end_told: Option<(u64, u32)>,
 }
 
@@ -273,10 +316,15 @@ impl FrameSubscriber {
             .buffer_size(spec.depth as usize)
             .create()
             .map_err(|error| BusError::open(format!("a consumer of `{}`", spec.stream), &error))?;
+        let taken = match spec.policy {
+            QueuePolicy::Wait => Some(Waker::named(bus, &taken_name(&spec.stream))?),
+            QueuePolicy::DropOldest | QueuePolicy::DropLatest => None,
+        };
         Ok(Self {
             port,
-            taken: Waker::named(bus, &taken_name(&spec.stream))?,
-            tell_taken: spec.policy == QueuePolicy::Wait,
+            taken,
+            seen: Waker::named(bus, &seen_name(&spec.stream))?,
+            begin_told: None,
             end_told: None,
         })
     }
@@ -286,52 +334,76 @@ impl FrameSubscriber {
     /// # Errors
     /// [`BusError::HeldTooMany`] when this consumer has not released enough frames.
     pub fn receive(&mut self) -> Result<Option<Incoming>, BusError> {
-        let sample = match self.port.receive() {
-            Ok(Some(sample)) => sample,
+        loop {
+            let Some(sample) = self.take()? else {
+                return Ok(None);
+            };
+            let header = *sample.user_header();
+            match header.mark() {
+                Ok(Mark::BeginOfStream) => self.tell_begin(header.epoch()),
+                Ok(Mark::EndOfStream) => return Ok(Some(self.end(&header))),
+                Ok(Mark::Data) | Err(_) => return Ok(Some(incoming(sample, &header))),
+            }
+        }
+    }
+
+    fn take(&self) -> Result<Option<Sample<Service, [u8], FrameHeader>>, BusError> {
+        match self.port.receive() {
+            Ok(Some(sample)) => {
+                if let Some(taken) = &self.taken {
+                    taken.notify(EVENT_LOOK);
+                }
+                Ok(Some(sample))
+            }
             Ok(None) => {
                 // The producer may be new: connect before it can be gone again.
                 self.port
                     .update_connections()
                     .map_err(|error| BusError::port("connect to a producer", &error))?;
-                return Ok(None);
+                Ok(None)
             }
-            Err(ReceiveError::ExceedsMaxBorrows) => return Err(BusError::HeldTooMany),
-            Err(error) => return Err(BusError::port("receive a frame", &error)),
-        };
-        if self.tell_taken {
-            self.taken.notify(EVENT_LOOK);
+            Err(ReceiveError::ExceedsMaxBorrows) => Err(BusError::HeldTooMany),
+            Err(error) => Err(BusError::port("receive a frame", &error)),
         }
-        let header = *sample.user_header();
-        let (sequence_number, epoch) = (header.sequence_number(), header.epoch());
-        if matches!(header.mark(), Ok(Mark::EndOfStream)) {
-            let end = (sequence_number, epoch);
-            if self.end_told != Some(end) {
-                self.end_told = Some(end);
-                self.taken.notify(EVENT_END_SEEN);
-            }
-            return Ok(Some(Incoming::EndOfStream {
-                next_sequence: sequence_number,
-                epoch,
-            }));
+    }
+
+    /// A mark comes several times; each consumer answers once.
+    fn tell_begin(&mut self, epoch: u32) {
+        if self.begin_told.replace(epoch) != Some(epoch) {
+            self.seen.notify(EVENT_BEGIN_SEEN);
         }
-        let checked = header
-            .checked(sample.payload())
-            .and_then(|checked| match checked.memory {
-                MemoryKind::Host => Ok(checked),
-                MemoryKind::Cuda(_) => Err(BusError::Memory("CUDA")),
-            });
-        Ok(Some(match checked {
-            Ok(checked) => Incoming::Frame(Frame {
-                sample,
-                checked,
-                epoch,
-            }),
-            Err(reason) => Incoming::Invalid {
-                sequence_number,
-                epoch,
-                reason,
-            },
-        }))
+    }
+
+    fn end(&mut self, header: &FrameHeader) -> Incoming {
+        let (next_sequence, epoch) = (header.sequence_number(), header.epoch());
+        let end = (next_sequence, epoch);
+        if self.end_told.replace(end) != Some(end) {
+            self.seen.notify(EVENT_END_SEEN);
+        }
+        Incoming::EndOfStream {
+            next_sequence,
+            epoch,
+        }
+    }
+}
+
+fn incoming(sample: Sample<Service, [u8], FrameHeader>, header: &FrameHeader) -> Incoming {
+    let (sequence_number, epoch) = (header.sequence_number(), header.epoch());
+    let readable = |checked: CheckedFrame| match checked.memory {
+        MemoryKind::Host => Ok(checked),
+        MemoryKind::Cuda(_) => Err(BusError::Memory("CUDA")),
+    };
+    match header.checked(sample.payload()).and_then(readable) {
+        Ok(checked) => Incoming::Frame(Frame {
+            sample,
+            checked,
+            epoch,
+        }),
+        Err(reason) => Incoming::Invalid {
+            sequence_number,
+            epoch,
+            reason,
+        },
     }
 }
 

@@ -14,6 +14,7 @@ const MAGIC: u32 = 0x534c_4335;
 const FLAG_DISCONTINUITY: u32 = 1;
 const FLAG_END_OF_STREAM: u32 = 2;
 const FLAG_KEYFRAME: u32 = 4;
+const FLAG_BEGIN_OF_STREAM: u32 = 8;
 
 const MEMORY_HOST: u32 = 0;
 const MEMORY_CUDA: u32 = 1;
@@ -118,6 +119,7 @@ pub(crate) struct CheckedFrame {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mark {
     Data,
+    BeginOfStream,
     EndOfStream,
 }
 
@@ -157,6 +159,15 @@ impl FrameHeader {
         }
     }
 
+    pub(crate) fn begin_of_stream(epoch: u32) -> Self {
+        Self {
+            magic: MAGIC,
+            epoch,
+            flags: FLAG_BEGIN_OF_STREAM,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn end_of_stream(next_sequence: u64, epoch: u32) -> Self {
         Self {
             magic: MAGIC,
@@ -171,11 +182,12 @@ impl FrameHeader {
         if self.magic != MAGIC {
             return Err(invalid("the magic of a frame header", self.magic));
         }
-        Ok(if self.flags & FLAG_END_OF_STREAM == 0 {
-            Mark::Data
-        } else {
-            Mark::EndOfStream
-        })
+        match self.flags {
+            0 | FLAG_DISCONTINUITY => Ok(Mark::Data),
+            FLAG_BEGIN_OF_STREAM => Ok(Mark::BeginOfStream),
+            FLAG_END_OF_STREAM => Ok(Mark::EndOfStream),
+            other => Err(invalid("a flag of a frame", other)),
+        }
     }
 
     pub(crate) fn sequence_number(&self) -> u64 {
@@ -188,7 +200,9 @@ impl FrameHeader {
 
     /// Checks every field against the others and against the payload.
     pub(crate) fn checked(&self, payload: &[u8]) -> Result<CheckedFrame, BusError> {
-        self.mark()?;
+        if self.mark()? != Mark::Data {
+            return Err(invalid("a flag of a frame", self.flags));
+        }
         let side_fits = |side: u32| (1..=SIDE_MAX).contains(&side);
         if !side_fits(self.width) {
             return Err(invalid("the width of a frame", self.width));
@@ -198,9 +212,6 @@ impl FrameHeader {
         }
         if self.format != FORMAT_I420 {
             return Err(invalid("the pixel format of a frame", self.format));
-        }
-        if self.flags & !FLAG_DISCONTINUITY != 0 {
-            return Err(invalid("a flag of a frame", self.flags));
         }
         let layout = I420Layout::of(PixelSize {
             width: self.width,

@@ -11,7 +11,8 @@
 //! | `results/<stream>/<model>` | infer | render | detections of a frame, or why there are none |
 //! | `packets/<stream>` | render | gateway | one encoded access unit |
 //! | `wake/<worker>` | anyone | that worker | nothing: "look at your queues" |
-//! | `taken/<stream>` | consumers | ingest | "there is room again" under `wait`; "I have seen the end" |
+//! | `taken/<stream>` | consumers | ingest | under `wait`: "there is room again" |
+//! | `seen/<stream>` | consumers | ingest | "I have seen the stream begin", "... end" |
 //!
 //! Beside the bus lie the *books* ([`book`]): pages of counters, one writer
 //! each, that survive the death of their writer to the last frame.

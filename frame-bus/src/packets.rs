@@ -157,7 +157,7 @@ impl PacketSubscriber {
         Ok(received.map(|sample| {
             let header = *sample.user_header();
             match header.mark() {
-                Ok(Mark::Data) => IncomingPacket::Packet(Packet {
+                Ok(Mark::Data | Mark::BeginOfStream) => IncomingPacket::Packet(Packet {
                     stamp: header.stamp(),
                     epoch: header.epoch(),
                     sample,

@@ -212,7 +212,7 @@ impl ResultSubscriber {
         let header = *sample.user_header();
         let body = match header.mark()? {
             Mark::EndOfStream => ResultBody::EndOfStream,
-            Mark::Data => read_body(&header, sample.payload())?,
+            Mark::Data | Mark::BeginOfStream => read_body(&header, sample.payload())?,
         };
         Ok(Some(FrameResult {
             first_sequence: header.first_sequence,

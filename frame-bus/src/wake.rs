@@ -13,8 +13,10 @@ use crate::error::BusError;
 
 /// The id of "look at your queues"; also of "there is room again".
 pub(crate) const EVENT_LOOK: usize = 0;
-/// The id of "I have seen the end of the stream".
-pub(crate) const EVENT_END_SEEN: usize = 1;
+/// The id of "I have seen the stream begin": the consumer is connected.
+pub(crate) const EVENT_BEGIN_SEEN: usize = 1;
+/// The id of "I have seen the stream end": the consumer has all there was.
+pub(crate) const EVENT_END_SEEN: usize = 2;
 
 fn service_name(worker: &WorkerId) -> String {
     format!("wake/{worker}")

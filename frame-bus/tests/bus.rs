@@ -142,12 +142,13 @@ fn wait_loses_nothing_and_the_end_is_seen_by_all() {
             })
         })
         .collect();
+    publisher.begin_of_stream(|| ()).expect("begun");
     for number in 0..200 {
-        publish(&publisher, number);
+        assert_eq!(publish(&publisher, number), 2);
         waker.wake();
     }
     assert!(listener.wait(Duration::from_secs(1)).expect("woken"));
-    publisher.end_of_stream(200).expect("ended");
+    publisher.end_of_stream(200, || ()).expect("ended");
     for reader in readers {
         let (seen, next_sequence, epoch) = reader.join().expect("no panic");
         assert_eq!(seen, (0..200).collect::<Vec<u64>>());
@@ -298,5 +299,6 @@ fn nothing_is_left_in_shared_memory() {
     assert!(files() > 0, "the bus lies under the root's prefix");
     drop(publisher);
     drop(fixture.bus);
+    drop(fixture.root);
     assert_eq!(files(), 0);
 }

@@ -29,12 +29,6 @@ use crate::motion::MotionDetector;
 const WAITING_TURN: Duration = Duration::from_millis(200);
 /// Ordered to drain, a worker waits so long for the room of its last frame.
 const DRAIN_PATIENCE: Duration = Duration::from_millis(500);
-/// How long a consumer that was woken is given to connect, the first time; then twice as
-/// long, up to the second, because one that is loading a model will take seconds.
-const CONNECT_WAIT: Duration = Duration::from_millis(2);
-const CONNECT_WAIT_MAX: Duration = Duration::from_millis(50);
-/// How often consumers are woken while they are waited for to see the end.
-const END_WAKE_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The book, shared with the thread that keeps it alive while the main loop waits for room.
 #[derive(Debug, Clone)]
@@ -105,17 +99,20 @@ impl Output {
         })
     }
 
-    /// Call it when the worker has been told to start, before the first frame.
+    /// Call it when the worker has been told to start, before the first frame: waits until the
+    /// consumers are connected.
     ///
     /// # Errors
-    /// When no thread can be started.
+    /// When the bus is broken or no thread can be started.
     pub fn begin(&mut self, control: &Control) -> Result<(), Failure> {
         if self.policy == QueuePolicy::Wait {
             let interrupter = self.publisher.interrupter();
             let waiting = Waiting::watch(self.book.clone(), interrupter, control.clone())?;
             self.waiting = Some(waiting);
         }
-        Ok(())
+        self.publisher
+            .begin_of_stream(|| self.wake())
+            .map_err(|error| failed(&error))
     }
 
     /// The book.
@@ -159,19 +156,14 @@ impl Output {
             discontinuity,
         };
         self.book.update(|book| book.published += 1);
-        match &self.waiting {
-            None => {
-                self.publisher
-                    .publish(loan, &stamp)
-                    .map_err(|error| failed(&error))?;
-            }
-            Some(waiting) => {
-                waiting.begin();
-                let sent = self.publish_to_all(waiting, loan, decoded, &stamp);
-                waiting.end();
-                sent?;
-            }
+        if let Some(waiting) = &self.waiting {
+            waiting.begin();
         }
+        let sent = self.publisher.publish(loan, &stamp);
+        if let Some(waiting) = &self.waiting {
+            waiting.end();
+        }
+        sent.map_err(|error| failed(&error))?;
         self.wake();
         Ok(())
     }
@@ -190,47 +182,6 @@ impl Output {
         Ok(Some(loan))
     }
 
-    /// Publishes under [`QueuePolicy::Wait`], until every consumer has the frame.
-    ///
-    /// The bus waits for room only at consumers that have connected to this producer, which
-    /// they do when they next look at their queue. To one that has not, it gives a queue's
-    /// length of frames and discards the rest. So such a frame is sent again, under its
-    /// number, which those that have it pass over.
-    fn publish_to_all(
-        &self,
-        waiting: &Waiting,
-        loan: FrameLoan,
-        decoded: &Decoded,
-        stamp: &FrameStamp,
-    ) -> Result<(), Failure> {
-        let size = loan.layout().size;
-        let mut next = Some(loan);
-        let mut wait = CONNECT_WAIT;
-        loop {
-            // A consumer asleep with a full queue would never make the room that is waited for.
-            self.wake();
-            if let Some(loan) = next.take() {
-                let reached = self
-                    .publisher
-                    .publish(loan, stamp)
-                    .map_err(|error| failed(&error))?;
-                if reached >= self.publisher.consumers() {
-                    return Ok(());
-                }
-            }
-            if waiting.rest(wait) {
-                return Ok(());
-            }
-            wait = (wait * 2).min(CONNECT_WAIT_MAX);
-            next = self.publisher.loan(size).map_err(|error| failed(&error))?;
-            if let Some(loan) = &mut next {
-                let layout = loan.layout();
-                let copied = decoded.copy_into(loan.payload_mut(), &layout);
-                debug_assert!(copied, "it was copied before");
-            }
-        }
-    }
-
     /// Counts a frame that was decoded after the order to drain.
     pub fn drop_stopping(&self) {
         self.book.update(|book| {
@@ -245,27 +196,13 @@ impl Output {
     /// When the bus is broken.
     pub fn end_of_stream(&self) -> Result<(), Failure> {
         let next_sequence = self.book.counters().published;
-        // The marker is sent until it is seen. A consumer that has seen it takes no more, so
-        // one marker too many must not wait for room.
-        self.publisher.interrupter().interrupt();
-        let (ended, end) = sync_channel::<()>(0);
-        std::thread::scope(|scope| {
-            // The marker is sent, and waited for, inside of one call; a consumer must be
-            // woken after the first and before the second.
-            scope.spawn(|| {
-                let end = end;
-                while end.recv_timeout(END_WAKE_INTERVAL) == Err(RecvTimeoutError::Timeout) {
-                    self.wake();
-                    self.book.tick();
-                }
-            });
-            let told = self
-                .publisher
-                .end_of_stream(next_sequence)
-                .map_err(|error| failed(&error));
-            drop(ended);
-            told
-        })
+        let wake = || {
+            self.wake();
+            self.book.tick();
+        };
+        self.publisher
+            .end_of_stream(next_sequence, wake)
+            .map_err(|error| failed(&error))
     }
 
     fn wake(&self) {
@@ -288,7 +225,6 @@ fn failed(error: &BusError) -> Failure {
 #[derive(Debug)]
 struct Waiting {
     blocked: Arc<AtomicBool>,
-    interrupted: Arc<AtomicBool>,
     stop: Option<SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -296,9 +232,8 @@ struct Waiting {
 impl Waiting {
     fn watch(book: Book, interrupter: Interrupter, control: Control) -> Result<Self, Failure> {
         let blocked = Arc::new(AtomicBool::new(false));
-        let interrupted = Arc::new(AtomicBool::new(false));
         let (stop, stopped) = sync_channel(0);
-        let (waits, end) = (Arc::clone(&blocked), Arc::clone(&interrupted));
+        let waits = Arc::clone(&blocked);
         let thread = std::thread::Builder::new()
             .name("waiting".to_owned())
             .spawn(move || {
@@ -313,7 +248,6 @@ impl Waiting {
                     }
                     let impatient = |at: Instant| at.elapsed() >= DRAIN_PATIENCE;
                     if control.stopping() || ordered_at.is_some_and(impatient) {
-                        end.store(true, Ordering::Relaxed);
                         interrupter.interrupt();
                     }
                 }
@@ -321,7 +255,6 @@ impl Waiting {
             .map_err(|error| Failure::failed(format!("cannot start a thread: {error}")))?;
         Ok(Self {
             blocked,
-            interrupted,
             stop: Some(stop),
             thread: Some(thread),
         })
@@ -333,12 +266,6 @@ impl Waiting {
 
     fn end(&self) {
         self.blocked.store(false, Ordering::Relaxed);
-    }
-
-    /// Waits a little; true when the waiting must end.
-    fn rest(&self, time: Duration) -> bool {
-        std::thread::park_timeout(time);
-        self.interrupted.load(Ordering::Relaxed)
     }
 }
 

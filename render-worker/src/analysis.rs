@@ -72,18 +72,19 @@ pub(crate) struct Analysis {
 }
 
 impl Analysis {
-    /// Trackers for all models, and the rules.
+    /// Trackers for all models, and the rules. `begun` tracks have begun in the stream before
+    /// this worker was started; their ids are not given again.
     ///
     /// # Errors
     /// When the rules cannot be read; the supervisor has checked them, so this is a defect.
-    pub(crate) fn new(spec: &RenderSpec) -> Result<Self, Failure> {
+    pub(crate) fn new(spec: &RenderSpec, begun: u64) -> Result<Self, Failure> {
         let count = u16::try_from(spec.models.len()).unwrap_or(u16::MAX);
         let models = (0..count).zip(&spec.models).map(|(index, model)| Model {
             labels: model.labels.clone(),
-            tracker: Tracker::interleaved(&spec.tracker, index, count),
+            tracker: Tracker::interleaved(&spec.tracker, index, count, begun),
             objects: Vec::new(),
             untracked: Vec::new(),
-            newest_id: 0,
+            newest_id: u64::from(index) + begun * u64::from(count),
         });
         let file = spec
             .rules

@@ -86,12 +86,13 @@ impl Renderer {
         } else {
             None
         };
+        let begun = lock(&book).counters().tracks;
         let teller = control.clone();
         let written = move |record| teller.send(FromWorker::File(record));
         let snapshots = SnapshotWriter::start(worker.directory.clone(), written)
             .map_err(|error| Failure::failed(format!("cannot start a thread: {error}")))?;
         Ok(Self {
-            analysis: Analysis::new(&spec)?,
+            analysis: Analysis::new(&spec, begun)?,
             reports: FrameReports::new(is_lossless(spec.frames.policy)),
             spec,
             stream,

@@ -154,9 +154,9 @@ impl Bench {
         self.results
             .end_of_stream(next_sequence)
             .expect("published");
-        self.waker.wake();
-        self.frames.end_of_stream(next_sequence).expect("published");
-        self.waker.wake();
+        self.frames
+            .end_of_stream(next_sequence, || self.waker.wake())
+            .expect("published");
         worker.send(&ToWorker::Drain);
     }
 
@@ -436,7 +436,7 @@ fn a_killed_worker_leaves_a_file_that_plays_and_books_that_its_successor_goes_on
 
 #[test]
 fn told_to_leave_it_closes_its_file_and_is_quick_about_it() {
-    let bench = Bench::new(QueuePolicy::DropOldest, 1000);
+    let bench = Bench::new(QueuePolicy::Wait, 1000);
     let mut worker = bench.start();
     for number in 0..10 {
         bench.publish(number);

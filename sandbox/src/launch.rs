@@ -19,7 +19,8 @@ use crate::child::Child;
 pub struct Launch {
     /// The program.
     pub program: PathBuf,
-    /// Variables added to the supervisor's own environment.
+    /// All of the worker's environment: nothing is inherited, since the supervisor's own may
+    /// hold passwords that a config names.
     pub environment: Vec<(String, String)>,
     /// Becomes the worker's standard input: its control channel.
     pub control: OwnedFd,
@@ -62,6 +63,7 @@ pub fn spawn(launch: Launch) -> io::Result<Child> {
     let limits = launch.limits;
     let mut command = Command::new(&launch.program);
     command
+        .env_clear()
         .envs(launch.environment)
         .stdin(Stdio::from(launch.control))
         .stdout(Stdio::null())

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::thread::JoinHandle;
@@ -15,7 +15,8 @@ use contract::control::{Decoder, FromWorker, ToWorker, encode};
 use contract::geometry::PixelSize;
 use contract::ledger::GatewayCounters;
 use contract::name::{StreamName, WorkerId};
-use contract::spec::{BusSpec, GatewaySpec, GatewayStreamSpec, Role, WorkerSpec};
+use contract::spec::{GatewaySpec, GatewayStreamSpec, Role, WorkerSpec};
+use frame_bus::supervision::{BASE, Root};
 use frame_bus::{BookReader, Bus, PacketPublisher, PacketStamp, Waker};
 use gstreamer as gst;
 use gstreamer::prelude::*;
@@ -40,6 +41,8 @@ pub(crate) struct Rig {
     supervisor: UnixStream,
     ended: Mutex<Vec<PacketPublisher>>,
     gateway: Mutex<Option<JoinHandle<Result<(), Failure>>>>,
+    /// Last, so that nothing is on the bus any more when it is removed.
+    _root: Root,
 }
 
 impl Rig {
@@ -57,15 +60,10 @@ impl Rig {
     }
 
     fn launch(port: u16, streams: &[&str]) -> Self {
-        static RIGS: AtomicU32 = AtomicU32::new(0);
         gst::init().expect("GStreamer starts");
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let number = RIGS.fetch_add(1, Ordering::Relaxed);
-        let spec = BusSpec {
-            root: directory.path().to_owned(),
-            prefix: format!("gw{}_{number}_", std::process::id()),
-        };
-        let bus = Bus::open(&spec, "test").expect("a bus");
+        let root = Root::create(Path::new(BASE), "a test").expect("a root");
+        let bus = Bus::open(&root.bus(), "test").expect("a bus");
         let streams = streams.iter().map(|name| {
             let book = directory.path().join(format!("{name}.book"));
             BookReader::<GatewayCounters>::create(&book).expect("a new book");
@@ -80,7 +78,7 @@ impl Rig {
             worker: WorkerId::Gateway,
             run: "test-1".parse().expect("a run id"),
             incarnation: 0,
-            bus: spec,
+            bus: root.bus(),
             directory: directory.path().to_owned(),
             role: Role::Gateway(GatewaySpec {
                 address: "127.0.0.1".to_owned(),
@@ -104,6 +102,7 @@ impl Rig {
             supervisor,
             ended: Mutex::default(),
             gateway: Mutex::new(Some(gateway)),
+            _root: root,
         }
     }
 

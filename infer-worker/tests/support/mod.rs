@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -14,9 +13,9 @@ use contract::geometry::PixelSize;
 use contract::ledger::InferCounters;
 use contract::name::{ModelName, StreamName, WorkerId};
 use contract::spec::{
-    BusSpec, FrameServiceSpec, InferSpec, InferStreamSpec, ModelFamily, QueuePolicy, Role,
-    WorkerSpec,
+    FrameServiceSpec, InferSpec, InferStreamSpec, ModelFamily, QueuePolicy, Role, WorkerSpec,
 };
+use frame_bus::supervision::{BASE, Root};
 use frame_bus::{
     BookReader, Bus, ColourMatrix, FramePublisher, FrameResult, FrameStamp, Listener, ResultBody,
     ResultSubscriber, Waker,
@@ -58,12 +57,13 @@ pub(crate) struct TestStream {
 /// The bus of one test and what lies on it.
 pub(crate) struct World {
     pub(crate) streams: Vec<TestStream>,
-    bus_spec: BusSpec,
     bus: Bus,
     consumer: Listener,
     worker: WorkerId,
     wake: Waker,
     directory: TempDir,
+    /// Last, so that nothing is on the bus any more when it is removed.
+    root: Root,
 }
 
 impl World {
@@ -74,14 +74,9 @@ impl World {
         policy: QueuePolicy,
         change: impl Fn(&mut InferStreamSpec),
     ) -> Self {
-        static WORLDS: AtomicU32 = AtomicU32::new(0);
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let number = WORLDS.fetch_add(1, Ordering::Relaxed);
-        let bus_spec = BusSpec {
-            root: directory.path().to_owned(),
-            prefix: format!("iw{}-{number}-", std::process::id()),
-        };
-        let bus = Bus::open(&bus_spec, "test").expect("the bus opens");
+        let root = Root::create(Path::new(BASE), "a test").expect("a root");
+        let bus = Bus::open(&root.bus(), "test").expect("the bus opens");
         let worker = WorkerId::Infer(model_name());
         let consumer = WorkerId::Render("all".parse().expect("a name"));
         let streams = streams.iter().map(|name| {
@@ -114,9 +109,9 @@ impl World {
             consumer: Listener::open(&bus, &consumer).expect("a listener"),
             wake: Waker::open(&bus, &worker).expect("a waker"),
             worker,
-            bus_spec,
             bus,
             directory,
+            root,
         }
     }
 
@@ -150,7 +145,7 @@ impl World {
             worker: self.worker.clone(),
             run: "test-1".parse().expect("a name"),
             incarnation,
-            bus: self.bus_spec.clone(),
+            bus: self.root.bus(),
             directory: self.directory.path().to_owned(),
             role: Role::Infer(infer),
         };
@@ -199,15 +194,10 @@ impl World {
 
     pub(crate) fn end(&self, stream: usize, next_sequence: u64) {
         let publisher = self.streams[stream].publisher.as_ref();
-        // The worker must look at its queue for the end to be seen.
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                publisher
-                    .expect("produce was called")
-                    .end_of_stream(next_sequence)
-            });
-            self.wake.wake();
-        });
+        publisher
+            .expect("produce was called")
+            .end_of_stream(next_sequence, || self.wake.wake())
+            .expect("the port works");
     }
 
     /// Takes the results that have come so far.

@@ -1,0 +1,494 @@
+//! The books of a run: which there are, where they lie, how they are read and closed.
+//!
+//! Workers write them, a supervisor reads them; when a worker is dead the
+//! supervisor closes its account. A book's file name says whose it is, so that
+//! the books of a supervisor that was killed can be read by whoever finds them.
+
+use std::fmt;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
+use contract::latency::Histogram;
+use contract::ledger::{
+    Counters, GatewayCounters, Imbalance, InferCounters, IngestCounters, RenderCounters,
+    StreamLedger,
+};
+use contract::name::{ModelName, StreamName, WorkerId};
+use frame_bus::book::settle;
+use frame_bus::{BookReader, BookWriter, BusError};
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::store::FoundBook;
+
+const EXTENSION: &str = "book";
+
+/// One book: what one worker says of one stream.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BookId {
+    /// The stream.
+    pub stream: StreamName,
+    /// The worker's part in it.
+    pub part: Part,
+}
+
+/// A worker's part in a stream.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Part {
+    /// Decoding it.
+    Ingest,
+    /// Running a model on it.
+    Infer(ModelName),
+    /// Drawing and encoding it.
+    Render,
+    /// Serving it.
+    Gateway,
+}
+
+/// `ingest`, `infer:people`, `render`, `gateway`: as in the database.
+impl fmt::Display for Part {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ingest => formatter.write_str("ingest"),
+            Self::Infer(model) => write!(formatter, "infer:{model}"),
+            Self::Render => formatter.write_str("render"),
+            Self::Gateway => formatter.write_str("gateway"),
+        }
+    }
+}
+
+impl BookId {
+    /// The book's file name: names have no dot, so it can be read back.
+    #[must_use]
+    pub fn file_name(&self) -> String {
+        let stream = &self.stream;
+        match &self.part {
+            Part::Ingest => format!("ingest.{stream}.{EXTENSION}"),
+            Part::Infer(model) => format!("infer.{stream}.{model}.{EXTENSION}"),
+            Part::Render => format!("render.{stream}.{EXTENSION}"),
+            Part::Gateway => format!("gateway.{stream}.{EXTENSION}"),
+        }
+    }
+
+    /// The book of a file name; `None` when it is no book's.
+    #[must_use]
+    pub fn of_file_name(name: &str) -> Option<Self> {
+        let words: Vec<_> = name.split('.').collect();
+        let (stream, part) = match words[..] {
+            ["ingest", stream, EXTENSION] => (stream, Part::Ingest),
+            ["infer", stream, model, EXTENSION] => (stream, Part::Infer(model.parse().ok()?)),
+            ["render", stream, EXTENSION] => (stream, Part::Render),
+            ["gateway", stream, EXTENSION] => (stream, Part::Gateway),
+            _ => return None,
+        };
+        Some(Self {
+            stream: stream.parse().ok()?,
+            part,
+        })
+    }
+
+    /// The worker that writes it.
+    #[must_use]
+    pub fn worker(&self) -> WorkerId {
+        match &self.part {
+            Part::Ingest => WorkerId::Ingest(self.stream.clone()),
+            Part::Infer(model) => WorkerId::Infer(model.clone()),
+            Part::Render => WorkerId::Render(self.stream.clone()),
+            Part::Gateway => WorkerId::Gateway,
+        }
+    }
+}
+
+/// A book of whatever counters.
+#[derive(Debug)]
+enum AnyBook {
+    Ingest(BookReader<IngestCounters>),
+    Infer(BookReader<InferCounters>),
+    Render(BookReader<RenderCounters>),
+    Gateway(BookReader<GatewayCounters>),
+}
+
+impl AnyBook {
+    fn create(part: &Part, path: &Path) -> Result<Self, BusError> {
+        Ok(match part {
+            Part::Ingest => Self::Ingest(BookReader::create(path)?),
+            Part::Infer(_) => Self::Infer(BookReader::create(path)?),
+            Part::Render => Self::Render(BookReader::create(path)?),
+            Part::Gateway => Self::Gateway(BookReader::create(path)?),
+        })
+    }
+
+    fn open(part: &Part, path: &Path) -> Result<Self, BusError> {
+        Ok(match part {
+            Part::Ingest => Self::Ingest(BookReader::open(path)?),
+            Part::Infer(_) => Self::Infer(BookReader::open(path)?),
+            Part::Render => Self::Render(BookReader::open(path)?),
+            Part::Gateway => Self::Gateway(BookReader::open(path)?),
+        })
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Ingest(book) => book.path(),
+            Self::Infer(book) => book.path(),
+            Self::Render(book) => book.path(),
+            Self::Gateway(book) => book.path(),
+        }
+    }
+
+    fn progress(&self) -> u64 {
+        match self {
+            Self::Ingest(book) => book.progress(),
+            Self::Infer(book) => book.progress(),
+            Self::Render(book) => book.progress(),
+            Self::Gateway(book) => book.progress(),
+        }
+    }
+
+    fn histogram(&self) -> Histogram {
+        match self {
+            Self::Ingest(book) => book.histogram(),
+            Self::Infer(book) => book.histogram(),
+            Self::Render(book) => book.histogram(),
+            Self::Gateway(book) => book.histogram(),
+        }
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        match self {
+            Self::Ingest(book) => named(&book.read()),
+            Self::Infer(book) => named(&book.read()),
+            Self::Render(book) => named(&book.read()),
+            Self::Gateway(book) => named(&book.read()),
+        }
+    }
+
+    /// What was inside the dead worker is lost.
+    fn settle(&self) -> Result<(), BusError> {
+        match self {
+            Self::Ingest(book) => settle::<IngestCounters>(book.path()).map(drop),
+            Self::Infer(book) => settle::<InferCounters>(book.path()).map(drop),
+            Self::Render(book) => settle::<RenderCounters>(book.path()).map(drop),
+            Self::Gateway(book) => settle::<GatewayCounters>(book.path()).map(drop),
+        }
+    }
+
+    /// What was sent to the dead worker and never taken is lost.
+    fn settle_transit(&self, sent: u64) -> Result<(), BusError> {
+        let missing = |next_sequence: u64| sent.saturating_sub(next_sequence);
+        match self {
+            Self::Ingest(_) => Ok(()),
+            Self::Infer(book) => update(book.path(), |counters: &mut InferCounters| {
+                counters.lost_in_transit += missing(counters.next_sequence);
+                counters.next_sequence = counters.next_sequence.max(sent);
+            }),
+            Self::Render(book) => update(book.path(), |counters: &mut RenderCounters| {
+                counters.lost_in_transit += missing(counters.next_sequence);
+                counters.next_sequence = counters.next_sequence.max(sent);
+            }),
+            Self::Gateway(book) => update(book.path(), |counters: &mut GatewayCounters| {
+                counters.lost_in_transit += missing(counters.next_sequence);
+                counters.next_sequence = counters.next_sequence.max(sent);
+            }),
+        }
+    }
+}
+
+fn named<C: Counters>(counters: &C) -> Vec<(&'static str, u64)> {
+    let words = counters.to_words();
+    C::NAMES.iter().copied().zip(words).collect()
+}
+
+fn update<C: Counters>(path: &Path, change: impl FnOnce(&mut C)) -> Result<(), BusError> {
+    BookWriter::<C>::open(path)?.update(change);
+    Ok(())
+}
+
+/// All that the books say of one stream at one instant.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StreamBooks {
+    /// Ingest, inference and rendering.
+    pub ledger: StreamLedger,
+    /// Serving, where it is served.
+    pub gateway: Option<GatewayCounters>,
+}
+
+impl StreamBooks {
+    /// Checks that the books are closed: every equation holds and nothing is in flight.
+    ///
+    /// # Errors
+    /// The first [`Imbalance`] found.
+    pub fn check_closed(&self) -> Result<(), Imbalance> {
+        self.ledger.check_closed()?;
+        let Some(gateway) = &self.gateway else {
+            return Ok(());
+        };
+        gateway.check()?;
+        let sent = self.ledger.render.encoded;
+        let accounted = gateway.next_sequence.saturating_sub(gateway.in_flight());
+        if accounted == sent {
+            return Ok(());
+        }
+        Err(Imbalance {
+            equation: "encoded = received by the gateway + overflowed + lost",
+            left: sent,
+            right: accounted,
+        })
+    }
+}
+
+/// The books of one run.
+#[derive(Debug)]
+pub struct Books {
+    books: Vec<(BookId, AnyBook)>,
+}
+
+impl Books {
+    /// Makes empty books in `directory`.
+    ///
+    /// # Errors
+    /// When a file cannot be made.
+    pub fn create(
+        directory: &Path,
+        ids: impl IntoIterator<Item = BookId>,
+    ) -> Result<Self, BusError> {
+        let create = |id: BookId| {
+            let book = AnyBook::create(&id.part, &directory.join(id.file_name()))?;
+            Ok((id, book))
+        };
+        Ok(Self {
+            books: ids.into_iter().map(create).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Opens the books that lie in `directory`; what is no book is passed over.
+    #[must_use]
+    pub fn find(directory: &Path) -> Self {
+        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        let open = |path: PathBuf| {
+            let id = BookId::of_file_name(path.file_name()?.to_str()?)?;
+            let book = AnyBook::open(&id.part, &path).ok()?;
+            Some((id, book))
+        };
+        let mut books: Vec<_> = entries.filter_map(|entry| open(entry.path())).collect();
+        books.sort_by(|(left, _), (right, _)| left.cmp(right));
+        Self { books }
+    }
+
+    /// A number that grows while the worker's main loop is alive.
+    #[must_use]
+    pub fn progress(&self, worker: &WorkerId) -> u64 {
+        let books = self.books.iter().filter(|(id, _)| id.worker() == *worker);
+        books.fold(0, |sum, (_, book)| sum.wrapping_add(book.progress()))
+    }
+
+    /// What the books say of a stream now. Consumers are read before producers, so that
+    /// none seems to have more than was sent.
+    #[must_use]
+    pub fn read(&self, stream: &StreamName) -> StreamBooks {
+        let of_stream = || self.books.iter().filter(|(id, _)| id.stream == *stream);
+        let mut all = StreamBooks::default();
+        for (_, book) in of_stream() {
+            if let AnyBook::Gateway(book) = book {
+                all.gateway = Some(book.read());
+            }
+        }
+        for (_, book) in of_stream() {
+            if let AnyBook::Render(book) = book {
+                all.ledger.render = book.read();
+            }
+        }
+        for (id, book) in of_stream() {
+            if let (Part::Infer(model), AnyBook::Infer(book)) = (&id.part, book) {
+                all.ledger.infer.push((model.to_string(), book.read()));
+            }
+        }
+        for (_, book) in of_stream() {
+            if let AnyBook::Ingest(book) = book {
+                all.ledger.ingest = book.read();
+            }
+        }
+        all
+    }
+
+    /// The latencies of one book.
+    #[must_use]
+    pub fn histogram(&self, id: &BookId) -> Histogram {
+        let book = self.books.iter().find(|(known, _)| known == id);
+        book.map(|(_, book)| book.histogram()).unwrap_or_default()
+    }
+
+    /// The content of every book, as it goes into the database.
+    #[must_use]
+    pub fn content(&self) -> Vec<FoundBook> {
+        let found = |(id, book): &(BookId, AnyBook)| FoundBook {
+            stream: id.stream.clone(),
+            book: id.part.to_string(),
+            counters: book.counters(),
+            histogram: book.histogram(),
+        };
+        self.books.iter().map(found).collect()
+    }
+
+    /// The files of a worker's books.
+    #[must_use]
+    pub fn closer(&self, worker: &WorkerId) -> Closer {
+        let books = self.books.iter().filter(|(id, _)| id.worker() == *worker);
+        Closer {
+            books: books
+                .map(|(id, book)| (id.part.clone(), book.path().to_owned()))
+                .collect(),
+        }
+    }
+
+    /// Closes the books of workers that will not come back: what was sent to those for
+    /// whom `is_lost` says so, and never taken, is lost.
+    ///
+    /// # Errors
+    /// When a worker still holds its book.
+    pub fn close_transit(&self, is_lost: impl Fn(&BookId) -> bool) -> Result<(), BusError> {
+        for (id, book) in &self.books {
+            if !is_lost(id) {
+                continue;
+            }
+            let ledger = self.read(&id.stream).ledger;
+            let sent = match id.part {
+                Part::Gateway => ledger.render.encoded,
+                _ => ledger.ingest.published,
+            };
+            book.settle_transit(sent)?;
+        }
+        Ok(())
+    }
+
+    /// Closes all books after the supervisor's death. Its workers leave by themselves; waits
+    /// for them at most `patience`.
+    ///
+    /// # Errors
+    /// When a worker still holds its book.
+    pub fn close_all(&self, patience: Duration) -> Result<(), BusError> {
+        let paths = self.books.iter().map(|(_, book)| book.path().to_owned());
+        wait_for_writers(paths.collect(), patience);
+        for (_, book) in &self.books {
+            book.settle()?;
+        }
+        self.close_transit(|_| true)
+    }
+}
+
+/// Waits until nobody holds a lock on any of `paths`, but not longer than `patience`.
+fn wait_for_writers(paths: Vec<PathBuf>, patience: Duration) {
+    let (all_free, wait) = sync_channel::<()>(1);
+    let locker = std::thread::Builder::new()
+        .name("book-locks".to_owned())
+        .spawn(move || {
+            for path in paths {
+                if let Ok(file) = File::open(path) {
+                    drop(Flock::lock(file, FlockArg::LockExclusive));
+                }
+            }
+            drop(all_free);
+        });
+    if locker.is_ok() {
+        let _ = wait.recv_timeout(patience);
+    }
+}
+
+/// Closes the books of one dead worker; can be sent to a thread that may block.
+#[derive(Debug, Clone)]
+pub struct Closer {
+    books: Vec<(Part, PathBuf)>,
+}
+
+impl Closer {
+    /// What was inside the worker is lost.
+    ///
+    /// # Errors
+    /// When the worker still holds its book.
+    pub fn settle(&self) -> Result<(), BusError> {
+        for (part, path) in &self.books {
+            AnyBook::open(part, path)?.settle()?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn book(part: Part) -> BookId {
+        BookId {
+            stream: "yard".parse().expect("a name"),
+            part,
+        }
+    }
+
+    fn people() -> ModelName {
+        "people".parse().expect("a name")
+    }
+
+    fn all() -> Vec<BookId> {
+        [
+            Part::Ingest,
+            Part::Infer(people()),
+            Part::Render,
+            Part::Gateway,
+        ]
+        .map(book)
+        .into()
+    }
+
+    #[test]
+    fn file_names_are_read_back() {
+        for id in all() {
+            assert_eq!(BookId::of_file_name(&id.file_name()), Some(id));
+        }
+        for wrong in ["lock", "ingest.book", "infer.yard.book", "ingest.Yard.book"] {
+            assert_eq!(BookId::of_file_name(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn books_of_dead_workers_balance() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let made = Books::create(directory.path(), all()).expect("made");
+        let path = |part: Part| directory.path().join(book(part).file_name());
+        update(&path(Part::Ingest), |counters: &mut IngestCounters| {
+            (counters.captured, counters.published) = (10, 9);
+        })
+        .expect("written");
+        update(
+            &path(Part::Infer(people())),
+            |counters: &mut InferCounters| {
+                (counters.next_sequence, counters.received, counters.inferred) = (8, 8, 5);
+            },
+        )
+        .expect("written");
+        update(&path(Part::Render), |counters: &mut RenderCounters| {
+            (counters.next_sequence, counters.received, counters.rendered) = (9, 9, 9);
+            counters.encoded = 9;
+        })
+        .expect("written");
+        let stream = &book(Part::Ingest).stream;
+        let before = made.read(stream);
+        assert_eq!(before.ledger.in_flight(), 1 + 1 + 3);
+
+        // One that lives keeps its book.
+        let holder = BookWriter::<RenderCounters>::open(&path(Part::Render)).expect("held");
+        let found = Books::find(directory.path());
+        assert!(found.close_all(Duration::from_millis(10)).is_err());
+        drop(holder);
+
+        found.close_all(Duration::from_secs(5)).expect("closed");
+        let after = made.read(stream);
+        assert_eq!(after.check_closed(), Ok(()));
+        assert_eq!(after.ledger.lost(), 5);
+        let gateway = after.gateway.as_ref().expect("served");
+        assert_eq!(gateway.lost_in_transit, 9);
+        assert_eq!(found.content().len(), 4);
+        found.close_all(Duration::from_secs(5)).expect("again");
+        assert_eq!(made.read(stream), after, "closing twice changes nothing");
+    }
+}

@@ -1,0 +1,413 @@
+//! `sluice stats`: what became of each frame of a run, latencies, workers, files.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+
+use contract::exit::Exit;
+use contract::ledger::{Counters, GatewayCounters, InferCounters, IngestCounters, RenderCounters};
+use serde::Serialize;
+
+use super::text::{print_table, seconds_between, utc};
+use super::{CommandError, Query, open_store, print_json};
+use crate::books::StreamBooks;
+use crate::run::board::milliseconds;
+use crate::store::{CounterRow, FileRow, LatencyRow, RunRow, StreamRow, WorkerRow};
+
+/// One equation of the books: what came in, and where it went.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Equation {
+    /// The book: `ingest`, `infer:MODEL`, `render`, `gateway`.
+    book: String,
+    /// The left side.
+    come_in: Term,
+    /// The terms of the right side.
+    gone_out: Vec<Term>,
+    /// What is left: 0 when the run is over.
+    in_flight: u64,
+    /// Nothing went out that had not come in.
+    balanced: bool,
+}
+
+/// A counter of an equation.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Term {
+    name: &'static str,
+    value: u64,
+}
+
+impl Equation {
+    fn new(book: &str, come_in: (&'static str, u64), gone_out: &[(&'static str, u64)]) -> Self {
+        let term = |&(name, value): &(&'static str, u64)| Term { name, value };
+        let gone: u64 = gone_out.iter().map(|(_, value)| value).sum();
+        Self {
+            book: book.to_owned(),
+            come_in: term(&come_in),
+            gone_out: gone_out.iter().map(term).collect(),
+            in_flight: come_in.1.saturating_sub(gone),
+            balanced: gone <= come_in.1,
+        }
+    }
+
+    fn text(&self) -> String {
+        let term = |term: &Term| format!("{} {}", term.name, term.value);
+        let mut right: Vec<_> = self.gone_out.iter().map(term).collect();
+        if self.in_flight > 0 {
+            right.push(format!("in flight {}", self.in_flight));
+        }
+        let sign = if self.balanced { "=" } else { "is NOT" };
+        format!("{} {sign} {}", term(&self.come_in), right.join(" + "))
+    }
+}
+
+/// The equations of a stream's books, in the order of a frame's way.
+pub(super) fn equations(books: &StreamBooks) -> Vec<Equation> {
+    let ingest = &books.ledger.ingest;
+    let mut all = vec![Equation::new(
+        "ingest",
+        ("captured", ingest.captured),
+        &[
+            ("published", ingest.published),
+            ("dropped: no slot", ingest.dropped_no_slot),
+            ("invalid", ingest.dropped_invalid),
+            ("stopping", ingest.dropped_stopping),
+            ("lost", ingest.lost),
+        ],
+    )];
+    let taken = |book: &str, sent: (&'static str, u64), received, overflowed, lost| {
+        let gone_out = [
+            ("received", received),
+            ("overflowed", overflowed),
+            ("lost in transit", lost),
+        ];
+        Equation::new(book, sent, &gone_out)
+    };
+    let published = ("published", ingest.published);
+    for (model, infer) in &books.ledger.infer {
+        let book = format!("infer:{model}");
+        all.push(taken(
+            &book,
+            published,
+            infer.received,
+            infer.overflowed,
+            infer.lost_in_transit,
+        ));
+        all.push(Equation::new(
+            &book,
+            ("received", infer.received),
+            &[
+                ("inferred", infer.inferred),
+                ("gated", infer.gated),
+                ("stale", infer.stale),
+                ("shed", infer.shed),
+                ("failed", infer.failed),
+                ("lost", infer.lost_in_worker),
+            ],
+        ));
+    }
+    let render = &books.ledger.render;
+    all.push(taken(
+        "render",
+        published,
+        render.received,
+        render.overflowed,
+        render.lost_in_transit,
+    ));
+    all.push(Equation::new(
+        "render",
+        ("received", render.received),
+        &[
+            ("rendered", render.rendered),
+            ("dropped: encoder", render.dropped_encoder),
+            ("invalid", render.dropped_invalid),
+            ("lost", render.lost_in_worker),
+        ],
+    ));
+    if let Some(gateway) = &books.gateway {
+        all.push(taken(
+            "gateway",
+            ("encoded", render.encoded),
+            gateway.received,
+            gateway.overflowed,
+            gateway.lost_in_transit,
+        ));
+        all.push(Equation::new(
+            "gateway",
+            ("received", gateway.received),
+            &[
+                ("forwarded", gateway.forwarded),
+                ("unwatched", gateway.unwatched),
+                ("dropped: resync", gateway.dropped_resync),
+                ("slow", gateway.dropped_slow),
+                ("lost", gateway.lost_in_worker),
+            ],
+        ));
+    }
+    all
+}
+
+#[derive(Serialize)]
+struct Stats<'a> {
+    run: &'a RunRow,
+    streams: Vec<StreamStats<'a>>,
+    workers: &'a [WorkerRow],
+    files: &'a [FileRow],
+}
+
+#[derive(Serialize)]
+struct StreamStats<'a> {
+    #[serde(flatten)]
+    stream: &'a StreamRow,
+    /// Every counter, by book and name.
+    counters: BTreeMap<&'a str, BTreeMap<&'a str, u64>>,
+    equations: Vec<Equation>,
+    /// Every equation holds and nothing is in flight.
+    closed: bool,
+    lost: u64,
+    latencies: Vec<&'a LatencyRow>,
+}
+
+pub(super) fn stats(
+    data: &Path,
+    query: &Query,
+    out: &mut impl Write,
+) -> Result<Exit, CommandError> {
+    let store = open_store(data)?;
+    let run = store.run(&query.run)?;
+    let streams = store.streams(&run.id)?;
+    let counters = store.counters(&run.id)?;
+    let latencies = store.latencies(&run.id)?;
+    let workers = store.workers(&run.id)?;
+    let files = store.files(&run.id)?;
+    let of_stream = |stream| stream_stats(stream, &counters, &latencies);
+    let stats = Stats {
+        run: &run,
+        streams: streams.iter().map(of_stream).collect(),
+        workers: &workers,
+        files: &files,
+    };
+    if query.format.json {
+        print_json(out, &stats)?;
+    } else {
+        print(out, &stats)?;
+    }
+    Ok(Exit::Success)
+}
+
+fn stream_stats<'a>(
+    stream: &'a StreamRow,
+    counters: &'a [CounterRow],
+    latencies: &'a [LatencyRow],
+) -> StreamStats<'a> {
+    let mut by_book: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();
+    for row in counters.iter().filter(|row| row.stream == stream.name) {
+        let book = by_book.entry(&row.book).or_default();
+        book.insert(&row.counter, row.value);
+    }
+    let books = stream_books(&by_book);
+    StreamStats {
+        stream,
+        equations: equations(&books),
+        closed: books.check_closed().is_ok(),
+        lost: books.ledger.lost(),
+        counters: by_book,
+        latencies: latencies
+            .iter()
+            .filter(|row| row.stream == stream.name)
+            .collect(),
+    }
+}
+
+fn stream_books(by_book: &BTreeMap<&str, BTreeMap<&str, u64>>) -> StreamBooks {
+    let mut books = StreamBooks::default();
+    for (book, counters) in by_book {
+        match (*book, book.strip_prefix("infer:")) {
+            ("ingest", _) => books.ledger.ingest = read::<IngestCounters>(counters),
+            ("render", _) => books.ledger.render = read::<RenderCounters>(counters),
+            ("gateway", _) => books.gateway = Some(read::<GatewayCounters>(counters)),
+            (_, Some(model)) => {
+                let infer = read::<InferCounters>(counters);
+                books.ledger.infer.push((model.to_owned(), infer));
+            }
+            _ => {}
+        }
+    }
+    books
+}
+
+fn read<C: Counters>(counters: &BTreeMap<&str, u64>) -> C {
+    let value = |name: &&str| counters.get(*name).copied().unwrap_or(0);
+    C::from_words(&C::NAMES.iter().map(value).collect::<Vec<_>>())
+}
+
+fn print(out: &mut impl Write, stats: &Stats<'_>) -> Result<(), CommandError> {
+    let run = stats.run;
+    let took = match run.end_wall_ms {
+        Some(end) => format!(", {}", seconds_between(run.begin_wall_ms, end)),
+        None => String::new(),
+    };
+    writeln!(
+        out,
+        "run {}  {}{took}, began {}",
+        run.id,
+        run.state,
+        utc(run.begin_wall_ms)
+    )?;
+    if let Some(detail) = &run.detail {
+        writeln!(out, "  {detail}")?;
+    }
+    if run.rows_given_up > 0 {
+        writeln!(out, "  {} rows could not be stored", run.rows_given_up)?;
+    }
+    for stream in &stats.streams {
+        print_stream(out, stream)?;
+    }
+    if !stats.workers.is_empty() {
+        writeln!(out, "\nworkers")?;
+        let header = [
+            "worker",
+            "start",
+            "pid",
+            "ready after",
+            "lived",
+            "ended",
+            "text",
+        ];
+        let rows: Vec<_> = stats.workers.iter().map(worker_cells).collect();
+        print_table(out, &header, &rows)?;
+    }
+    if !stats.files.is_empty() {
+        writeln!(out, "\nfiles")?;
+        for file in stats.files {
+            let frames = file
+                .frames
+                .map_or_else(String::new, |frames| format!(", {frames} frames"));
+            let path = run.data_directory.join(&file.path);
+            writeln!(
+                out,
+                "{} of {}: {}{frames}",
+                file.kind,
+                file.stream,
+                path.display()
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn print_stream(out: &mut impl Write, stats: &StreamStats<'_>) -> Result<(), CommandError> {
+    let stream = stats.stream;
+    let mut facts = vec![stream.source.clone()];
+    if let (Some(width), Some(height)) = (stream.width, stream.height) {
+        facts.push(format!("{width}x{height}"));
+    }
+    facts.extend(stream.fps.map(|fps| format!("{fps:.2} fps")));
+    facts.extend(stream.decoder.clone());
+    writeln!(out, "\nstream {}  {}", stream.name, facts.join(", "))?;
+    let detail = match stream.detail.as_str() {
+        "" => String::new(),
+        detail => format!(": {detail}"),
+    };
+    writeln!(out, "  {}{detail}", stream.state)?;
+    for equation in &stats.equations {
+        writeln!(out, "  {:<14} {}", equation.book, equation.text())?;
+    }
+    let verdict = if stats.closed {
+        "the books balance, nothing is in flight"
+    } else if stats.equations.iter().all(|equation| equation.balanced) {
+        "the books balance, with frames in flight"
+    } else {
+        "the books do NOT balance"
+    };
+    writeln!(out, "  {verdict}")?;
+    for latency in &stats.latencies {
+        writeln!(
+            out,
+            "  {:<14} latency p50 {} ms, p90 {} ms, p99 {} ms, max {} ms over {} frames",
+            latency.book,
+            milliseconds(Some(latency.p50_us)),
+            milliseconds(Some(latency.p90_us)),
+            milliseconds(Some(latency.p99_us)),
+            milliseconds(Some(latency.max_us)),
+            latency.frames
+        )?;
+    }
+    Ok(())
+}
+
+fn worker_cells(worker: &WorkerRow) -> Vec<String> {
+    let since_begin = |end: Option<i64>| {
+        end.map_or_else(
+            || "-".to_owned(),
+            |end| seconds_between(worker.begin_wall_ms, end),
+        )
+    };
+    let ended = match (&worker.reason, worker.signal) {
+        (Some(reason), Some(signal)) => format!("{reason} (signal {signal})"),
+        (Some(reason), None) => reason.clone(),
+        (None, _) => "-".to_owned(),
+    };
+    let said = worker.text.as_ref().filter(|text| !text.is_empty());
+    vec![
+        worker.worker.clone(),
+        worker.incarnation.to_string(),
+        worker
+            .pid
+            .map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
+        since_begin(worker.ready_wall_ms),
+        since_begin(worker.end_wall_ms),
+        ended,
+        said.or(worker.ready_text.as_ref())
+            .cloned()
+            .unwrap_or_default(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn books() -> StreamBooks {
+        let mut books = StreamBooks::default();
+        books.ledger.ingest.captured = 10;
+        books.ledger.ingest.published = 9;
+        books.ledger.ingest.dropped_no_slot = 1;
+        let infer = InferCounters {
+            next_sequence: 9,
+            received: 7,
+            overflowed: 2,
+            inferred: 5,
+            ..Default::default()
+        };
+        books.ledger.infer.push(("people".to_owned(), infer));
+        books
+    }
+
+    #[test]
+    fn equations_say_where_frames_are() {
+        let equations = equations(&books());
+        assert_eq!(
+            equations[0].text(),
+            "captured 10 = published 9 + dropped: no slot 1 + invalid 0 + stopping 0 + lost 0"
+        );
+        assert!(equations[2].text().ends_with("+ lost 0 + in flight 2"));
+        assert!(equations.iter().all(|equation| equation.balanced));
+
+        let mut forged = books();
+        forged.ledger.ingest.published = 12;
+        let equations = super::equations(&forged);
+        assert!(!equations[0].balanced);
+        assert!(equations[0].text().contains("is NOT"));
+    }
+
+    #[test]
+    fn counters_are_read_back_by_name() {
+        let all = books();
+        let infer = all.ledger.infer[0].1.to_words();
+        let infer = InferCounters::NAMES.iter().copied().zip(infer).collect();
+        let ingest = all.ledger.ingest.to_words();
+        let ingest = IngestCounters::NAMES.iter().copied().zip(ingest).collect();
+        let by_book = BTreeMap::from([("infer:people", infer), ("ingest", ingest)]);
+        assert_eq!(stream_books(&by_book), all);
+    }
+}

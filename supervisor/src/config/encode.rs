@@ -1,0 +1,117 @@
+//! How a stream is encoded.
+
+use std::time::Duration;
+
+use contract::spec::EncodeSpec;
+
+use super::Bitrate;
+use super::reader::Fields;
+use super::table::{Absent, Key, Kind, Section};
+
+/// The keys of `encode`.
+pub(super) const ENCODE: Section = Section {
+    name: "encode",
+    doc: "H.264 encoder settings. One encoder serves all outputs of a stream.",
+    keys: &[
+        Key {
+            name: "preset",
+            doc: "A preset of x264: quality against processor time.",
+            kind: Kind::Choice(Preset::ALL),
+            absent: Absent::Default("ultrafast"),
+        },
+        Key {
+            name: "bitrate",
+            doc: "Target bit rate.",
+            kind: Kind::Bitrate,
+            absent: Absent::Default("3M"),
+        },
+        Key {
+            name: "keyframe_interval",
+            doc: "Longest time between key frames; a viewer waits so long for the first picture.",
+            kind: Kind::Duration(100, 60_000),
+            absent: Absent::Default("1s"),
+        },
+        Key {
+            name: "threads",
+            doc: "Encoder threads.",
+            kind: Kind::Integer(1, 64),
+            absent: Absent::Default("1"),
+        },
+    ],
+};
+
+/// H.264 encoder settings of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EncodeConfig {
+    /// Quality against processor time.
+    pub preset: Preset,
+    /// Target bit rate.
+    pub bitrate: Bitrate,
+    /// Longest time between key frames.
+    pub keyframe_interval: Duration,
+    /// Encoder threads, 1 to 64.
+    pub threads: u32,
+}
+
+impl EncodeConfig {
+    pub(super) fn read(fields: &Fields<'_>) -> Option<Self> {
+        let preset = fields.choice("preset").and_then(Preset::named);
+        let bitrate = fields.bitrate("bitrate");
+        let keyframe_interval = fields.duration("keyframe_interval");
+        let threads = fields.integer("threads");
+        Some(Self {
+            preset: preset?,
+            bitrate: bitrate?,
+            keyframe_interval: keyframe_interval?,
+            threads: threads?,
+        })
+    }
+
+    /// The settings as the render worker is told.
+    #[must_use]
+    pub fn spec(&self) -> EncodeSpec {
+        EncodeSpec {
+            preset: self.preset.as_str().to_owned(),
+            bitrate_kbps: self.bitrate.kbps(),
+            keyframe_interval_ms: u32::try_from(self.keyframe_interval.as_millis())
+                .unwrap_or(u32::MAX),
+            threads: self.threads,
+        }
+    }
+}
+
+/// A preset of x264.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Preset(&'static str);
+
+impl Preset {
+    /// The presets there are, the quickest first.
+    pub const ALL: &'static [&'static str] = &[
+        "ultrafast",
+        "superfast",
+        "veryfast",
+        "faster",
+        "fast",
+        "medium",
+        "slow",
+        "slower",
+        "veryslow",
+        "placebo",
+    ];
+
+    /// The preset of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .find(|known| **known == name)
+            .copied()
+            .map(Self)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.0
+    }
+}

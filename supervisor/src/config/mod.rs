@@ -1,0 +1,56 @@
+//! Run configs: the YAML a user writes, checked and resolved.
+//!
+//! [`load()`] reads a file and gives a [`RunConfig`], in which every default is
+//! filled in, every path absolute and every name known, or [`Problems`]: all
+//! that is wrong, each with its place. Nothing here starts a process or keeps
+//! state; the same check serves `sluice check`, `sluice run` and a reload.
+//!
+//! The way of a text: [`dsl::yaml`] makes a tree with spans, `interpolate`
+//! puts in the environment, `expand` spells out ranges and defaults, and then
+//! each type reads its own part. What keys there are, of what kind, and what
+//! they default to stands in one table a type (`table`), from which the
+//! reader, "did you mean" and the JSON Schema all take it.
+
+mod code;
+mod encode;
+mod expand;
+mod gateway;
+mod interpolate;
+mod load;
+mod model;
+mod motion;
+mod output;
+mod overlay;
+mod problem;
+mod queue;
+mod reader;
+mod redact;
+mod retry;
+mod rules;
+mod run;
+mod schema;
+mod source;
+mod stream;
+mod table;
+mod tracker;
+mod units;
+
+pub use encode::{EncodeConfig, Preset};
+pub use gateway::GatewayConfig;
+pub use load::{load, parse};
+pub use model::ModelConfig;
+pub use motion::MotionConfig;
+pub use output::{Mount, OutputsConfig};
+pub use problem::Problems;
+pub use queue::QueueConfig;
+pub use retry::RetryConfig;
+pub use rules::RulesConfig;
+pub use run::{RunConfig, RunName};
+pub use schema::schema;
+pub use source::{SourceConfig, TestPattern};
+pub use stream::StreamConfig;
+pub use tracker::TrackerConfig;
+pub use units::{Bitrate, Fraction};
+
+#[cfg(test)]
+mod tests;

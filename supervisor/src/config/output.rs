@@ -1,0 +1,153 @@
+//! Where a stream's encoded picture goes.
+
+use std::fmt;
+use std::path::{Component, Path, PathBuf};
+
+use dsl::yaml::Node;
+
+use super::code;
+use super::reader::{Fields, Reader};
+use super::table::{Absent, Key, Kind, Section};
+
+/// The keys of one item of `outputs`.
+pub(super) const OUTPUT: Section = Section {
+    name: "output",
+    doc: "One output of a stream: exactly one of these keys.",
+    keys: &[
+        Key {
+            name: "rtsp",
+            doc: "Serve the stream at `rtsp://ADDRESS:PORT/` and this path.",
+            kind: Kind::Text,
+            absent: Absent::Optional,
+        },
+        Key {
+            name: "record",
+            doc: "Record fragmented MP4 into this directory. A relative path begins at the run's own directory.",
+            kind: Kind::Path,
+            absent: Absent::Optional,
+        },
+    ],
+};
+
+/// Outputs of a stream, at most one of each kind.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OutputsConfig {
+    /// Served by the gateway under this path.
+    pub rtsp: Option<Mount>,
+    /// Directory of recordings: absolute, or relative to the run's own directory.
+    pub record: Option<PathBuf>,
+}
+
+impl OutputsConfig {
+    pub(super) fn read(reader: &Reader<'_>, items: &[Node]) -> Self {
+        let mut outputs = Self::default();
+        for item in items {
+            let title = (&item.span, "an output");
+            let Some(fields) = Fields::open(reader, &OUTPUT, item, title) else {
+                continue;
+            };
+            if let [entry] = item.as_mapping().unwrap_or_default() {
+                let twice = match entry.key.text.as_str() {
+                    "rtsp" => put(&mut outputs.rtsp, read_mount(&fields)),
+                    "record" => put(&mut outputs.record, read_record(&fields)),
+                    _ => false,
+                };
+                if twice {
+                    let message = format!("a stream has one `{}` output at most", entry.key.text);
+                    reader.report(reader.problem(code::TWICE, &entry.key.span, message));
+                }
+            } else {
+                reader.report(
+                    reader
+                        .problem(
+                            code::CONTRADICTION,
+                            &item.span,
+                            "an output has exactly one key, `rtsp` or `record`",
+                        )
+                        .helped("write a list: `[{rtsp: yard}, {record: recordings}]`"),
+                );
+            }
+        }
+        outputs
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rtsp.is_none() && self.record.is_none()
+    }
+}
+
+/// Path of a stream in the gateway's URLs, without the leading `/`; unique in a run.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mount(String);
+
+impl Mount {
+    /// Longest mount, in bytes.
+    pub const BYTES_MAX: usize = 128;
+
+    /// `None` unless `text` is made of parts of `a-z A-Z 0-9 - _ .` with `/` between them.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        let part_fits = |part: &str| {
+            !part.is_empty() && !part.bytes().all(|byte| byte == b'.') && part.bytes().all(fits)
+        };
+        (text.len() <= Self::BYTES_MAX && text.split('/').all(part_fits))
+            .then(|| Self(text.to_owned()))
+    }
+
+    /// The path as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Mount {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// Whether there was one before.
+fn put<T>(place: &mut Option<T>, value: Option<T>) -> bool {
+    value.is_some_and(|value| place.replace(value).is_some())
+}
+
+fn read_mount(fields: &Fields<'_>) -> Option<Mount> {
+    let path = fields.text("rtsp")?;
+    let mount = Mount::new(path.text);
+    if mount.is_none() {
+        let reader = fields.reader;
+        let span = &path.node.span;
+        let message = format!("`{}` is not a path for viewers", reader.as_written(span));
+        reader.report(reader.problem(code::WRONG_VALUE, span, message).helped(format!(
+            "use letters, digits, `-`, `_` and `.`, `/` between parts but not in front, at most {} characters",
+            Mount::BYTES_MAX
+        )));
+    }
+    mount
+}
+
+fn read_record(fields: &Fields<'_>) -> Option<PathBuf> {
+    let path = fields.text("record")?;
+    let directory = Path::new(path.text);
+    let climbs = directory
+        .components()
+        .any(|part| part == Component::ParentDir);
+    if climbs {
+        let reader = fields.reader;
+        reader.report(
+            reader
+                .problem(
+                    code::WRONG_VALUE,
+                    &path.node.span,
+                    "a directory of recordings cannot contain `..`",
+                )
+                .helped("relative paths begin at the run's own directory; give an absolute path for any other place"),
+        );
+        return None;
+    }
+    Some(directory.to_owned())
+}

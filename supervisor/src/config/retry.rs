@@ -1,0 +1,72 @@
+//! When and how often a lost source is tried again.
+
+use std::time::Duration;
+
+use contract::spec::{Backoff, RetrySpec};
+
+use super::reader::Fields;
+use super::table::{Absent, Key, Kind, Section};
+use super::units::millis;
+
+/// The keys of `retry`.
+pub(super) const RETRY: Section = Section {
+    name: "retry",
+    doc: "When and how often a lost source is tried again.",
+    keys: &[
+        Key {
+            name: "attempts",
+            doc: "Failures in a row before the source is given up.",
+            kind: Kind::IntegerOr(1, 1_000_000, "forever"),
+            absent: Absent::Default("5"),
+        },
+        Key {
+            name: "interval",
+            doc: "Wait before the first retry.",
+            kind: Kind::Duration(100, 3_600_000),
+            absent: Absent::Default("5s"),
+        },
+        Key {
+            name: "backoff",
+            doc: "How the wait grows: not at all, or doubling up to a minute.",
+            kind: Kind::Choice(&["fixed", "exponential"]),
+            absent: Absent::Default("fixed"),
+        },
+    ],
+};
+
+/// Retry settings of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryConfig {
+    /// Consecutive failures before the source is given up; `None`: never.
+    pub attempts: Option<u32>,
+    /// Wait before the first retry.
+    pub interval: Duration,
+    /// How the wait grows.
+    pub backoff: Backoff,
+}
+
+impl RetryConfig {
+    pub(super) fn read(fields: &Fields<'_>) -> Option<Self> {
+        let attempts = fields.integer_or_word("attempts");
+        let interval = fields.duration("interval");
+        let backoff = fields.choice("backoff");
+        Some(Self {
+            attempts: attempts?,
+            interval: interval?,
+            backoff: match backoff? {
+                "exponential" => Backoff::Exponential,
+                _ => Backoff::Fixed,
+            },
+        })
+    }
+
+    /// The settings as the ingest worker is told.
+    #[must_use]
+    pub fn spec(&self) -> RetrySpec {
+        RetrySpec {
+            attempts: self.attempts,
+            interval_ms: millis(self.interval),
+            backoff: self.backoff,
+        }
+    }
+}

@@ -1,0 +1,383 @@
+//! From a checked run config to the workers of the run: who they are, what each
+//! is told, how much shared memory they can need.
+
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+
+use contract::name::{ModelName, RunId, StreamName, WorkerId};
+use contract::spec::{
+    BusSpec, FrameServiceSpec, GatewaySpec, GatewayStreamSpec, InferSpec, InferStreamSpec,
+    IngestSpec, RecordSpec, RenderModelSpec, RenderSpec, Role, WorkerSpec,
+};
+use frame_bus::budget;
+
+use crate::books::{BookId, Part};
+use crate::config::{RunConfig, StreamConfig};
+
+/// Frames a second that a live source is reckoned with, to bound what a consumer holds.
+const FPS_RECKONED: u128 = 30;
+
+/// A render worker may hold so many frames while it waits for results.
+const HELD_MIN: u128 = 4;
+/// More would cost more shared memory than the few frames in flight are worth.
+const HELD_MAX: u128 = 16;
+
+/// The workers of a run, not yet started.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Each worker, and what it is told.
+    pub workers: Vec<PlannedWorker>,
+    /// All books.
+    pub books: Vec<BookId>,
+    /// Shared memory in the worst case.
+    pub shared_memory_bytes: u64,
+    /// Where RTSP is served, when it is.
+    pub rtsp: Option<SocketAddr>,
+}
+
+/// One worker of a plan.
+#[derive(Debug, Clone)]
+pub struct PlannedWorker {
+    /// Who it is.
+    pub worker: WorkerId,
+    /// What it does.
+    pub role: Role,
+}
+
+impl PlannedWorker {
+    /// What the process is told.
+    #[must_use]
+    pub fn spec(
+        &self,
+        run: &RunId,
+        incarnation: u32,
+        bus: &BusSpec,
+        directory: &Path,
+    ) -> WorkerSpec {
+        WorkerSpec {
+            worker: self.worker.clone(),
+            run: run.clone(),
+            incarnation,
+            bus: bus.clone(),
+            directory: directory.to_owned(),
+            role: self.role.clone(),
+        }
+    }
+}
+
+/// Why a port cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "cannot serve rtsp on {address}: {source}{holder}; stop that, or set another `gateway: {{rtsp_port: ...}}`"
+)]
+pub struct PortError {
+    address: SocketAddr,
+    source: std::io::Error,
+    holder: String,
+}
+
+impl Plan {
+    /// Plans the workers of `config`, with their books in `books`. `cpus` bounds the sessions
+    /// of a model that leaves their number open.
+    #[must_use]
+    pub fn new(config: &RunConfig, books: &Path, cpus: usize) -> Self {
+        let planner = Planner {
+            config,
+            books,
+            cpus,
+        };
+        let mut workers = Vec::new();
+        let mut shared_memory_bytes = 0;
+        for name in config.models.keys() {
+            workers.extend(planner.infer(name));
+        }
+        for (name, stream) in &config.streams {
+            workers.push(planner.render(name, stream));
+            shared_memory_bytes += planner.bytes(name, stream);
+        }
+        let gateway = planner.gateway();
+        let rtsp = gateway
+            .is_some()
+            .then(|| SocketAddr::new(config.gateway.address, config.gateway.rtsp_port.get()));
+        workers.extend(gateway);
+        for (name, stream) in &config.streams {
+            workers.push(planner.ingest(name, stream));
+        }
+        Self {
+            workers,
+            books: planner.book_ids(),
+            shared_memory_bytes,
+            rtsp,
+        }
+    }
+
+    /// Who the workers are, in the order in which they are started.
+    #[must_use]
+    pub fn worker_ids(&self) -> Vec<WorkerId> {
+        let workers = self.workers.iter();
+        workers.map(|planned| planned.worker.clone()).collect()
+    }
+
+    /// Checks that the RTSP port is free.
+    ///
+    /// # Errors
+    /// [`PortError`] naming the port and, where the kernel tells, who holds it.
+    pub fn check_port(&self) -> Result<(), PortError> {
+        let Some(address) = self.rtsp else {
+            return Ok(());
+        };
+        match TcpListener::bind(address) {
+            Ok(_) => Ok(()),
+            Err(source) => Err(PortError {
+                address,
+                source,
+                holder: port_holder(address.port()).unwrap_or_default(),
+            }),
+        }
+    }
+}
+
+struct Planner<'a> {
+    config: &'a RunConfig,
+    books: &'a Path,
+    cpus: usize,
+}
+
+impl Planner<'_> {
+    fn ingest(&self, name: &StreamName, stream: &StreamConfig) -> PlannedWorker {
+        let infer = stream.infer.iter().cloned().map(WorkerId::Infer);
+        let consumers = infer.chain([WorkerId::Render(name.clone())]).collect();
+        let spec = IngestSpec {
+            stream: name.clone(),
+            source: stream.source.spec(),
+            retry: stream.retry.spec(),
+            no_frame_timeout_ms: millis(stream.no_frame_timeout),
+            motion: stream.motion.spec(),
+            hardware_decoder: stream.hardware_decoder,
+            frames: self.frames(name, stream),
+            consumers,
+            book: self.book(name, Part::Ingest),
+        };
+        PlannedWorker {
+            worker: WorkerId::Ingest(name.clone()),
+            role: Role::Ingest(spec),
+        }
+    }
+
+    /// The worker of a model; `None` when no stream uses it.
+    fn infer(&self, name: &ModelName) -> Option<PlannedWorker> {
+        let model = self.config.models.get(name)?;
+        let users = self.config.streams.iter();
+        let users = users.filter(|(_, stream)| stream.infer.contains(name));
+        let streams: Vec<_> = users
+            .map(|(stream_name, stream)| InferStreamSpec {
+                frames: self.frames(stream_name, stream),
+                gate: gate_of(stream, name),
+                max_staleness_ms: millis(stream.queue.max_staleness),
+                priority: stream.priority,
+                consumer: WorkerId::Render(stream_name.clone()),
+                book: self.book(stream_name, Part::Infer(name.clone())),
+            })
+            .collect();
+        if streams.is_empty() {
+            return None;
+        }
+        let spec = InferSpec {
+            model: name.clone(),
+            file: model.file.clone(),
+            family: model.family,
+            labels: model.labels.clone(),
+            score_min: model.score.get(),
+            nms_iou: model.nms.get(),
+            sessions: model.sessions,
+            library: self.config.onnxruntime.clone(),
+            streams,
+        };
+        Some(PlannedWorker {
+            worker: WorkerId::Infer(name.clone()),
+            role: Role::Infer(spec),
+        })
+    }
+
+    fn render(&self, name: &StreamName, stream: &StreamConfig) -> PlannedWorker {
+        let model = |name: &ModelName| RenderModelSpec {
+            model: name.clone(),
+            labels: self
+                .config
+                .models
+                .get(name)
+                .map(|model| model.labels.clone())
+                .unwrap_or_default(),
+        };
+        let rules = stream.rules.as_ref();
+        let record = stream.outputs.record.as_ref();
+        let spec = RenderSpec {
+            frames: self.frames(name, stream),
+            models: stream.infer.iter().map(model).collect(),
+            max_latency_ms: millis(stream.queue.max_latency),
+            tracker: stream.tracker.spec(),
+            rules: rules.map(|rules| rules.source.clone()),
+            overlay: stream.overlay.clone(),
+            encode: stream.encode.as_ref().map(|encode| encode.spec()),
+            record: record.map(|directory| RecordSpec {
+                directory: directory.clone(),
+            }),
+            restream: stream.outputs.rtsp.is_some(),
+            store_detections: stream.store_detections,
+            book: self.book(name, Part::Render),
+        };
+        PlannedWorker {
+            worker: WorkerId::Render(name.clone()),
+            role: Role::Render(spec),
+        }
+    }
+
+    fn gateway(&self) -> Option<PlannedWorker> {
+        let served = self.config.streams.iter().filter_map(|(name, stream)| {
+            let mount = stream.outputs.rtsp.as_ref()?;
+            Some(GatewayStreamSpec {
+                stream: name.clone(),
+                size: stream.size,
+                mount: mount.to_string(),
+                book: self.book(name, Part::Gateway),
+            })
+        });
+        let streams: Vec<_> = served.collect();
+        if streams.is_empty() {
+            return None;
+        }
+        let spec = GatewaySpec {
+            address: self.config.gateway.address.to_string(),
+            rtsp_port: self.config.gateway.rtsp_port.get(),
+            streams,
+        };
+        Some(PlannedWorker {
+            worker: WorkerId::Gateway,
+            role: Role::Gateway(spec),
+        })
+    }
+
+    fn frames(&self, name: &StreamName, stream: &StreamConfig) -> FrameServiceSpec {
+        let consumers = u32::try_from(stream.infer.len()).unwrap_or(u32::MAX);
+        FrameServiceSpec {
+            stream: name.clone(),
+            size: stream.size,
+            policy: stream.queue.policy,
+            depth: stream.queue.depth,
+            consumers_max: consumers.saturating_add(1),
+            held_max: self.held_max(stream),
+        }
+    }
+
+    /// Frames a consumer may hold: a render worker those that come while it waits for
+    /// results, an infer worker one for each session and one to come.
+    fn held_max(&self, stream: &StreamConfig) -> u32 {
+        let awaited = (stream.queue.max_latency.as_millis() * FPS_RECKONED).div_ceil(1000) + 2;
+        let sessions_of = |name: &ModelName| {
+            let model = self.config.models.get(name);
+            model.and_then(|model| model.sessions)
+        };
+        let cpus = u32::try_from(self.cpus).unwrap_or(u32::MAX);
+        let sessions = stream
+            .infer
+            .iter()
+            .map(|name| sessions_of(name).unwrap_or(cpus));
+        let in_sessions = u128::from(sessions.max().unwrap_or(0)) + 1;
+        let held = awaited.max(in_sessions).clamp(HELD_MIN, HELD_MAX);
+        u32::try_from(held).unwrap_or(u32::MAX)
+    }
+
+    fn bytes(&self, name: &StreamName, stream: &StreamConfig) -> u64 {
+        let frames = budget::frame_bytes(&self.frames(name, stream));
+        let results = budget::result_bytes() * stream.infer.len() as u64;
+        let packets = match stream.outputs.rtsp {
+            Some(_) => budget::packet_bytes(stream.size),
+            None => 0,
+        };
+        frames + results + packets
+    }
+
+    fn book_ids(&self) -> Vec<BookId> {
+        let of_stream = |(name, stream): (&StreamName, &StreamConfig)| {
+            let mut parts = vec![Part::Ingest];
+            parts.extend(stream.infer.iter().cloned().map(Part::Infer));
+            parts.push(Part::Render);
+            parts.extend(stream.outputs.rtsp.as_ref().map(|_| Part::Gateway));
+            let stream = name.clone();
+            parts.into_iter().map(move |part| BookId {
+                stream: stream.clone(),
+                part,
+            })
+        };
+        self.config.streams.iter().flat_map(of_stream).collect()
+    }
+
+    fn book(&self, stream: &StreamName, part: Part) -> PathBuf {
+        let id = BookId {
+            stream: stream.clone(),
+            part,
+        };
+        self.books.join(id.file_name())
+    }
+}
+
+fn gate_of(stream: &StreamConfig, model: &ModelName) -> Option<String> {
+    let rules = stream.rules.as_ref()?;
+    let gate = rules.file.gates.get(model.as_str())?;
+    Some(gate.text().to_owned())
+}
+
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Says which process listens on a TCP port, as far as /proc shows it to this user.
+fn port_holder(port: u16) -> Option<String> {
+    let inode = ["/proc/net/tcp", "/proc/net/tcp6"]
+        .iter()
+        .filter_map(|table| std::fs::read_to_string(table).ok())
+        .find_map(|table| listening_inode(&table, port).map(str::to_owned))?;
+    let link = PathBuf::from(format!("socket:[{inode}]"));
+    let processes = std::fs::read_dir("/proc").ok()?.flatten();
+    let holds = |process: &Path| {
+        let descriptors = std::fs::read_dir(process.join("fd")).into_iter().flatten();
+        let mut targets = descriptors
+            .flatten()
+            .filter_map(|entry| std::fs::read_link(entry.path()).ok());
+        targets.any(|target| target == link)
+    };
+    let numbered = processes.filter_map(|entry| {
+        let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
+        Some((pid, entry.path()))
+    });
+    let (pid, process) = { numbered }.find(|(_, path)| holds(path))?;
+    let name = std::fs::read_to_string(process.join("comm")).ok()?;
+    Some(format!(", held by {} (pid {pid})", name.trim()))
+}
+
+/// The inode of the socket that listens on `port`, from the text of /proc/net/tcp.
+fn listening_inode(table: &str, port: u16) -> Option<&str> {
+    const LISTEN: &str = "0A";
+    table.lines().skip(1).find_map(|line| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let (_, hex) = words.get(1)?.rsplit_once(':')?;
+        let here = u16::from_str_radix(hex, 16) == Ok(port) && words.get(3) == Some(&LISTEN);
+        if here { words.get(9).copied() } else { None }
+    })
+}
+
+/// The address at which a viewer on this machine finds a stream.
+#[must_use]
+pub fn rtsp_url(address: SocketAddr, mount: &str) -> String {
+    // 0.0.0.0 is where we listen; a viewer on this machine goes to the loopback.
+    let host = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => "127.0.0.1".to_owned(),
+        IpAddr::V6(ip) if ip.is_unspecified() => "[::1]".to_owned(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+        IpAddr::V4(ip) => ip.to_string(),
+    };
+    format!("rtsp://{host}:{}/{mount}", address.port())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,145 @@
+use std::collections::BTreeMap;
+
+use contract::spec::{QueuePolicy, SourceSpec};
+
+use super::*;
+use crate::config;
+
+const CONFIG: &str = "
+run: yard
+models:
+  people: {file: people.onnx, family: nanodet, labels: coco, score: 0.4}
+  unused: {file: people.onnx, family: nanodet, labels: coco}
+streams:
+  yard:
+    source: test:ball
+    size: 768x576
+    infer: [people]
+    queue: {policy: wait, depth: 2, max_latency: 300ms}
+    outputs: [{rtsp: yard}, {record: video}]
+  gate:
+    source: test:smpte
+    infer: []
+gateway: {rtsp_port: 18554}
+";
+
+fn plan_of(text: &str) -> Plan {
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::write(directory.path().join("people.onnx"), b"a model").expect("written");
+    let path = directory.path().join("run.yaml");
+    std::fs::write(&path, text).expect("written");
+    let config = config::load(&path, &|_| None).unwrap_or_else(|problems| panic!("{problems:?}"));
+    Plan::new(&config, Path::new("/root/books"), 2)
+}
+
+fn roles(plan: &Plan) -> BTreeMap<String, Role> {
+    let workers = plan.workers.iter();
+    workers
+        .map(|planned| (planned.worker.to_string(), planned.role.clone()))
+        .collect()
+}
+
+#[test]
+fn a_config_becomes_workers() {
+    let plan = plan_of(CONFIG);
+    let ids: Vec<_> = plan.worker_ids().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        ids,
+        [
+            "infer-people",
+            "render-gate",
+            "render-yard",
+            "gateway",
+            "ingest-gate",
+            "ingest-yard"
+        ],
+        "consumers come first, and a model that nobody uses is not run"
+    );
+    assert_eq!(plan.books.len(), 2 + 4);
+    assert!(plan.shared_memory_bytes > 10 << 20);
+    assert_eq!(plan.rtsp.map(|address| address.port()), Some(18554));
+
+    let roles = roles(&plan);
+    let Role::Ingest(ingest) = &roles["ingest-yard"] else {
+        panic!("not ingest");
+    };
+    let consumers: Vec<_> = ingest.consumers.iter().map(ToString::to_string).collect();
+    assert_eq!(consumers, ["infer-people", "render-yard"]);
+    assert_eq!(ingest.frames.policy, QueuePolicy::Wait);
+    assert_eq!(ingest.frames.consumers_max, 2);
+    // 300 ms at 30 fps, and two.
+    assert_eq!(ingest.frames.held_max, 11);
+    assert_eq!(ingest.book, Path::new("/root/books/ingest.yard.book"));
+    assert!(matches!(ingest.source, SourceSpec::Test { .. }));
+
+    let Role::Infer(infer) = &roles["infer-people"] else {
+        panic!("not infer");
+    };
+    assert_eq!(infer.streams.len(), 1);
+    assert_eq!(
+        infer.streams[0].frames, ingest.frames,
+        "both open the same service"
+    );
+    assert_eq!(infer.streams[0].consumer.to_string(), "render-yard");
+
+    let Role::Render(render) = &roles["render-yard"] else {
+        panic!("not render");
+    };
+    assert_eq!(render.frames, ingest.frames);
+    assert!(render.restream && render.encode.is_some());
+    assert_eq!(render.models[0].labels, infer.labels);
+    let Role::Render(bare) = &roles["render-gate"] else {
+        panic!("not render");
+    };
+    assert!(!bare.restream && bare.record.is_none() && bare.models.is_empty());
+
+    let Role::Gateway(gateway) = &roles["gateway"] else {
+        panic!("not gateway");
+    };
+    assert_eq!(gateway.streams.len(), 1);
+    assert_eq!(gateway.streams[0].mount, "yard");
+}
+
+#[test]
+fn what_a_consumer_holds_is_bounded() {
+    let with_latency = |latency: &str| {
+        let plan = plan_of(&CONFIG.replace("300ms", latency));
+        match &roles(&plan)["render-yard"] {
+            Role::Render(spec) => spec.frames.held_max,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(with_latency("10ms"), 4);
+    assert_eq!(with_latency("5s"), 16);
+}
+
+#[test]
+fn a_taken_port_is_named_with_its_holder() {
+    let holder = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let port = holder.local_addr().expect("bound").port();
+    let plan = plan_of(&CONFIG.replace("18554", &port.to_string()));
+    let error = plan.check_port().expect_err("taken").to_string();
+    assert!(error.contains(&port.to_string()), "{error}");
+    assert!(
+        error.contains(&format!("pid {}", std::process::id())),
+        "{error}"
+    );
+    drop(holder);
+    plan.check_port().expect("free");
+}
+
+#[test]
+fn the_kernels_table_of_sockets_is_read() {
+    let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:216A 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4242 1 0 100 0 0 10 0
+   1: 0100007F:216B 0100007F:9999 01 00000000:00000000 00:00000000 00000000     0        0 4243 1 0 100 0 0 10 0";
+    assert_eq!(listening_inode(table, 8554), Some("4242"));
+    assert_eq!(listening_inode(table, 8555), None, "it does not listen");
+}
+
+#[test]
+fn viewers_get_an_address_they_can_use() {
+    let url = |address: &str| rtsp_url(address.parse().expect("an address"), "yard");
+    assert_eq!(url("0.0.0.0:8554"), "rtsp://127.0.0.1:8554/yard");
+    assert_eq!(url("[fe80::1]:8554"), "rtsp://[fe80::1]:8554/yard");
+}

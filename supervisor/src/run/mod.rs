@@ -1,0 +1,279 @@
+//! One execution of a run config, from checks to the closed ledger.
+//!
+//! [`execute`] checks what can be checked before anything is started, enters
+//! the run into the store, lets `dispatcher` keep the workers going until the
+//! run is over, then closes the books and says how it went.
+
+pub mod board;
+mod dispatcher;
+mod finish;
+pub mod meter;
+pub mod screen;
+mod state;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use contract::clock;
+use contract::exit::Exit;
+use contract::name::RunId;
+use frame_bus::supervision::{self, Root};
+use frame_bus::{Bus, BusError, budget};
+use sha2::{Digest, Sha256};
+
+use crate::books::Books;
+use crate::config::{RunConfig, SourceConfig};
+use crate::plan::{Plan, PortError};
+use crate::recovery;
+use crate::store::{self, NewRun, NewStream, StoreError, Writer};
+use dispatcher::{Dispatcher, RunEvent};
+use screen::{Screen, Severity, Style};
+
+pub use finish::Summary;
+
+/// What runs, and how.
+#[derive(Debug)]
+pub struct Options {
+    /// The checked config.
+    pub config: RunConfig,
+    /// The data directory; made when missing.
+    pub data: PathBuf,
+    /// End the run when frames have flowed for so long.
+    pub duration: Option<Duration>,
+    /// How it is shown.
+    pub style: Style,
+}
+
+/// Why a run could not be begun.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The frame bus cannot be made.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    /// The RTSP port cannot be had.
+    #[error(transparent)]
+    Port(#[from] PortError),
+    /// A worker's program is not there.
+    #[error(
+        "the program {} is missing: build all of them with `cargo build --workspace --bins`", path.display()
+    )]
+    NoProgram {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// A file, directory or thread cannot be made.
+    #[error("cannot {what}: {source}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl RunError {
+    /// The exit code of `sluice run` when it fails with this.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Store(error) => error.exit(),
+            Self::Bus(_) | Self::Port(_) | Self::NoProgram { .. } | Self::Io { .. } => {
+                Exit::Environment
+            }
+        }
+    }
+
+    fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Io { what, source }
+    }
+}
+
+/// Directories of a run.
+#[derive(Debug, Clone)]
+pub struct Directories {
+    /// The run's own.
+    pub run: PathBuf,
+    /// Of logs, inside it.
+    pub logs: PathBuf,
+}
+
+impl Directories {
+    fn create(runs: &Path, run: &RunId) -> Result<Self, RunError> {
+        let run = runs.join(run.as_str());
+        let logs = run.join("logs");
+        for directory in [&logs, &run.join("snapshots")] {
+            std::fs::create_dir_all(directory).map_err(RunError::io(format!(
+                "make the directory {}",
+                directory.display()
+            )))?;
+        }
+        Ok(Self { run, logs })
+    }
+}
+
+/// Runs a config until it ends, is told to end, or fails.
+///
+/// # Errors
+/// When it cannot be begun. What goes wrong later is in the [`Summary`].
+pub fn execute(options: Options) -> Result<Summary, RunError> {
+    let config = options.config;
+    let programs = programs_directory()?;
+    let data = std::path::absolute(&options.data)
+        .map_err(RunError::io(format!("find {}", options.data.display())))?;
+    let mut database = store::open_or_create(&data)?;
+    let recovered = recovery::recover(&mut database, &data)?;
+
+    let note = data.to_string_lossy();
+    let root = Root::create(Path::new(supervision::BASE), &note)?;
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let plan = Plan::new(&config, &root.books(), cpus);
+    for planned in &plan.workers {
+        let path = programs.join(planned.worker.program());
+        if !path.is_file() {
+            return Err(RunError::NoProgram { path });
+        }
+    }
+    plan.check_port()?;
+    budget::check_free(plan.shared_memory_bytes)?;
+    let bus = Bus::open(&root.bus(), "supervisor")?;
+    let books = Books::create(&root.books(), plan.books.iter().cloned())?;
+
+    let runs_directory = data.join("runs");
+    let new_run = NewRun {
+        name: config.run.as_str(),
+        config_path: &config.path,
+        config_text: &config.text,
+        config_hash: sha256_hex(&config.text),
+        pid: std::process::id(),
+        root: root.path(),
+        runs_directory: &runs_directory,
+        wall_ms: clock::wall_ms(),
+        streams: config
+            .streams
+            .iter()
+            .map(|(name, stream)| NewStream {
+                name: name.clone(),
+                source: shown_source(&stream.source),
+            })
+            .collect(),
+    };
+    let (run, stream_ids) = store::begin_run(&mut database, &new_run)
+        .map_err(StoreError::database(&data.join(store::FILE_NAME)))?;
+    let directories = Directories::create(&runs_directory, &run)?;
+    let screen = Screen::start(options.style, &directories.logs.join("sluice.log"))
+        .map_err(RunError::io("open the run's log"))?;
+    for report in recovered {
+        screen.notice(Severity::Info, report);
+    }
+
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+        .map_err(RunError::io("start the runtime"))?;
+    let (events, incoming) = dispatcher::channel();
+    let committed = events.clone();
+    let writer = Writer::start(database, run.clone(), stream_ids, move |event| {
+        // Without a receiver the run is over and nobody waits for an acknowledgement.
+        let _ = committed.blocking_send(RunEvent::Committed(event));
+    })
+    .map_err(RunError::io("start the store's thread"))?;
+
+    let setting = dispatcher::Setting {
+        config,
+        plan,
+        run: run.clone(),
+        programs,
+        directories,
+        bus_spec: root.bus(),
+        bus,
+        books,
+        store: writer.handle(),
+        screen,
+        duration: options.duration,
+    };
+    let outcome = runtime.block_on(async {
+        let dispatcher = Dispatcher::new(setting, events, incoming)?;
+        Ok::<_, RunError>(dispatcher.run().await)
+    });
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            // Its row says running, but its lock is about to go: the next command marks it.
+            drop(writer.finish());
+            return Err(error);
+        }
+    };
+    let summary = finish::finish(outcome, writer);
+    drop(root);
+    Ok(summary)
+}
+
+/// Where the workers' programs lie: beside this one.
+fn programs_directory() -> Result<PathBuf, RunError> {
+    let own = std::env::current_exe().map_err(RunError::io("find the directory of sluice"))?;
+    Ok(own.parent().map(Path::to_owned).unwrap_or_default())
+}
+
+fn sha256_hex(text: &str) -> String {
+    use std::fmt::Write as _;
+    let mut hex = String::new();
+    for byte in Sha256::digest(text.as_bytes()) {
+        write!(hex, "{byte:02x}").expect("a string takes everything");
+    }
+    hex
+}
+
+/// The source as people and the database may see it.
+pub(crate) fn shown_source(source: &SourceConfig) -> String {
+    match source {
+        SourceConfig::File { path, .. } => path.display().to_string(),
+        SourceConfig::Rtsp { location, .. } => without_credentials(location.expose()),
+        SourceConfig::Test { pattern, .. } => format!("test:{}", pattern.as_str()),
+    }
+}
+
+/// An address without user, password and query: cameras take passwords in any of them.
+fn without_credentials(address: &str) -> String {
+    let (scheme, rest) = address.split_once("://").unwrap_or(("", address));
+    let (user, rest) = rest.rsplit_once('@').unwrap_or(("", rest));
+    // Either the password has a question mark or the query an `@`: nothing is safe to show.
+    let rest = if user.contains('?') { "***" } else { rest };
+    let rest = rest.split_once('?').map_or(rest, |(path, _)| path);
+    if scheme.is_empty() {
+        rest.to_owned()
+    } else {
+        format!("{scheme}://{rest}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_shown_without_credentials() {
+        for (address, shown) in [
+            ("rtsp://10.0.0.7/stream1", "rtsp://10.0.0.7/stream1"),
+            ("rtsp://u:p@10.0.0.7:554/s", "rtsp://10.0.0.7:554/s"),
+            ("rtsp://u:p@ss/w@cam/s", "rtsp://cam/s"),
+            ("rtsp://cam/s?user=u&password=p", "rtsp://cam/s"),
+            ("rtsp://cam/s?token=p@ss", "rtsp://***"),
+        ] {
+            assert_eq!(without_credentials(address), shown);
+        }
+    }
+
+    #[test]
+    fn a_hash_names_a_text() {
+        assert_eq!(
+            sha256_hex("abc"),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+    }
+}

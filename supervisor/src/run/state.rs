@@ -1,0 +1,87 @@
+//! What is known of each stream of a running run, gathered from its workers and books.
+
+use std::sync::Arc;
+
+use contract::control::{SourceInfo, SourceState};
+use contract::name::{ModelName, StreamName};
+use contract::spec::RenderModelSpec;
+
+use super::board::StreamLine;
+use super::meter::{Meter, Progress, drops};
+
+/// What is known of one stream.
+#[derive(Debug)]
+pub(super) struct StreamState {
+    pub(super) name: StreamName,
+    /// Its models, in the order of its books.
+    pub(super) models: Vec<ModelName>,
+    /// Its models as its render worker numbers them.
+    pub(super) render_models: Arc<[RenderModelSpec]>,
+    pub(super) state: &'static str,
+    pub(super) healthy: bool,
+    pub(super) detail: String,
+    pub(super) info: Option<SourceInfo>,
+    pub(super) events: u64,
+    pub(super) meter: Meter,
+}
+
+/// Shown and stored before the source has said anything.
+pub(super) const WAITING: &str = "waiting";
+/// The source ended and everything of it is accounted for.
+pub(super) const DRAINED: &str = "drained";
+/// A worker of the stream ended for good, and with it the stream.
+pub(super) const FAILED: &str = "failed";
+
+impl StreamState {
+    pub(super) fn new(
+        name: StreamName,
+        models: Vec<ModelName>,
+        render_models: Arc<[RenderModelSpec]>,
+    ) -> Self {
+        Self {
+            name,
+            models,
+            render_models,
+            state: WAITING,
+            healthy: true,
+            detail: String::new(),
+            info: None,
+            events: 0,
+            meter: Meter::default(),
+        }
+    }
+
+    pub(super) fn source_state(&mut self, state: SourceState, detail: String) {
+        self.state = state.as_str();
+        self.healthy = matches!(state, SourceState::Live | SourceState::Connecting);
+        self.detail = detail;
+    }
+
+    pub(super) fn ended(&mut self, state: &'static str, detail: String) {
+        self.state = state;
+        self.healthy = state == DRAINED;
+        self.detail = detail;
+    }
+
+    pub(super) fn line(&self, restarts: u32) -> StreamLine {
+        let last = self.meter.last().cloned().unwrap_or_default();
+        let ledger = &last.books.ledger;
+        let rates = self.meter.rates();
+        let total = self.info.as_ref().and_then(|info| info.frames_total);
+        let mut dropped = drops(&last.books);
+        dropped.retain(|(_, count)| *count > 0);
+        StreamLine {
+            name: self.name.clone(),
+            state: self.state,
+            healthy: self.healthy,
+            detail: self.detail.clone(),
+            rates,
+            drops: dropped,
+            lost: ledger.lost(),
+            events: self.events,
+            restarts,
+            progress: total
+                .map(|total| Progress::of(ledger.ingest.captured, total, rates.captured_fps)),
+        }
+    }
+}

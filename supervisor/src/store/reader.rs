@@ -1,0 +1,525 @@
+//! Reading the store, also while a run writes it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
+use serde::Serialize;
+
+use super::{BUSY_TIMEOUT, FILE_NAME, SCHEMA_VERSION, StoreError};
+
+/// One run, as listed.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RunRow {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// `running`, `finished`, `stopped`, `failed`, `interrupted`.
+    pub state: String,
+    /// What `sluice run` exited with.
+    pub exit_code: Option<u8>,
+    /// Why it failed.
+    pub detail: Option<String>,
+    /// The supervisor's process.
+    pub pid: u32,
+    /// Directory of the frame bus.
+    pub root: PathBuf,
+    /// Its own directory.
+    pub data_directory: PathBuf,
+    /// The config file.
+    pub config_path: PathBuf,
+    /// When it began.
+    pub begin_wall_ms: i64,
+    /// When it ended.
+    pub end_wall_ms: Option<i64>,
+    /// Rows that could not be written.
+    pub rows_given_up: u64,
+    /// Streams it has.
+    pub streams: u64,
+    /// Rule firings.
+    pub events: u64,
+    /// Starts of workers after their first.
+    pub restarts: u64,
+}
+
+/// One stream of a run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StreamRow {
+    /// Its name.
+    pub name: String,
+    /// Its source, without secrets.
+    pub source: String,
+    /// Its last state.
+    pub state: String,
+    /// What happened last.
+    pub detail: String,
+    /// Width of its frames.
+    pub width: Option<u32>,
+    /// Their height.
+    pub height: Option<u32>,
+    /// Nominal frames a second.
+    pub fps: Option<f64>,
+    /// The decoder's element.
+    pub decoder: Option<String>,
+}
+
+/// One life of a worker.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct WorkerRow {
+    /// Which.
+    pub worker: String,
+    /// Its start, from 0.
+    pub incarnation: u32,
+    /// Its process.
+    pub pid: Option<u32>,
+    /// When it was started.
+    pub begin_wall_ms: i64,
+    /// When it was ready.
+    pub ready_wall_ms: Option<i64>,
+    /// What it said it works with.
+    pub ready_text: Option<String>,
+    /// When it ended.
+    pub end_wall_ms: Option<i64>,
+    /// What it exited with.
+    pub exit_code: Option<i32>,
+    /// What killed it.
+    pub signal: Option<i32>,
+    /// Why it ended, in one word.
+    pub reason: Option<String>,
+    /// Its last words.
+    pub text: Option<String>,
+}
+
+/// One event.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct EventRow {
+    /// Unique in the run.
+    pub id: String,
+    /// The stream it was seen in.
+    pub stream: String,
+    /// The rule that fired.
+    pub rule: String,
+    /// The track it is about.
+    pub track: Option<u64>,
+    /// That track's class.
+    pub label: Option<String>,
+    /// The frame at which it fired.
+    pub sequence_number: u64,
+    /// Event time at which it fired.
+    pub begin_pts_ns: u64,
+    /// Event time at which it ended.
+    pub end_pts_ns: Option<u64>,
+    /// Wall clock at which it fired.
+    pub begin_wall_ms: i64,
+    /// Median score of the track.
+    pub score: Option<f32>,
+    /// `x1, y1, x2, y2` in pixels.
+    pub bounds: Option<[f32; 4]>,
+    /// The rule's message.
+    pub message: String,
+    /// The rule's labels.
+    pub labels: serde_json::Value,
+    /// File name of the snapshot, inside the run's directory.
+    pub snapshot: Option<String>,
+}
+
+/// One counter of a book.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CounterRow {
+    /// The stream it speaks of.
+    pub stream: String,
+    /// `ingest`, `infer:MODEL`, `render`, `gateway`.
+    pub book: String,
+    /// Its name.
+    pub counter: String,
+    /// Its value.
+    pub value: u64,
+}
+
+/// The latencies of a book.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LatencyRow {
+    /// The stream it speaks of.
+    pub stream: String,
+    /// `ingest`, `infer:MODEL`, `render`, `gateway`.
+    pub book: String,
+    /// Frames measured.
+    pub frames: u64,
+    /// Median.
+    pub p50_us: u64,
+    /// 90th percentile.
+    pub p90_us: u64,
+    /// 99th percentile.
+    pub p99_us: u64,
+    /// Longest.
+    pub max_us: u64,
+}
+
+/// A recording or a snapshot.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FileRow {
+    /// The stream it shows.
+    pub stream: String,
+    /// `recording` or `snapshot`.
+    pub kind: String,
+    /// Absolute, or inside the run's directory.
+    pub path: PathBuf,
+    /// Frames in it.
+    pub frames: Option<u64>,
+}
+
+/// One frame that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FrameRow {
+    /// Its sequence number.
+    pub sequence_number: u64,
+    /// Its event time.
+    pub pts_ns: u64,
+    /// Why no model ran on it.
+    pub skip: Option<String>,
+}
+
+/// One object in one frame.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DetectionRow {
+    /// The frame's sequence number.
+    pub sequence_number: u64,
+    /// The model that found it.
+    pub model: String,
+    /// Its class name.
+    pub label: String,
+    /// The track it belongs to.
+    pub track: Option<u64>,
+    /// How sure; `None` for a predicted box.
+    pub score: Option<f32>,
+    /// `x1, y1, x2, y2` in pixels.
+    pub bounds: [f32; 4],
+}
+
+const RUN_COLUMNS: &str =
+    "id, name, state, exit_code, detail, pid, root, data_directory, config_path,
+    begin_wall_ms, end_wall_ms, rows_given_up,
+    (SELECT count(*) FROM streams WHERE run = runs.id),
+    (SELECT count(*) FROM events WHERE run = runs.id),
+    (SELECT max(0, count(*) - count(DISTINCT worker)) FROM workers WHERE run = runs.id)";
+
+/// Reads one database.
+#[derive(Debug)]
+pub struct Reader {
+    connection: Connection,
+    path: PathBuf,
+}
+
+impl Reader {
+    /// Opens the database in `directory` for reading.
+    ///
+    /// # Errors
+    /// When there is none, or it is of another schema.
+    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+        let path = directory.join(FILE_NAME);
+        if !path.exists() {
+            return Err(StoreError::Missing {
+                path: directory.to_owned(),
+            });
+        }
+        let wrong = StoreError::database(&path);
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&path, flags).map_err(&wrong)?;
+        let timeout: Duration = BUSY_TIMEOUT;
+        connection.busy_timeout(timeout).map_err(&wrong)?;
+        let found: i64 = connection
+            .query_row("PRAGMA user_version", [], |row| row.get(0))
+            .map_err(&wrong)?;
+        if found != SCHEMA_VERSION {
+            return Err(StoreError::Version { path, found });
+        }
+        Ok(Self { connection, path })
+    }
+
+    /// All runs, the oldest first.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn runs(&self) -> Result<Vec<RunRow>, StoreError> {
+        self.list(
+            &format!("SELECT {RUN_COLUMNS} FROM runs ORDER BY begin_wall_ms, rowid"),
+            params![],
+            run_row,
+        )
+    }
+
+    /// The run that a person means: an id, a run name (its latest), or `last`.
+    ///
+    /// # Errors
+    /// [`StoreError::NoRun`] when there is none.
+    pub fn run(&self, word: &str) -> Result<RunRow, StoreError> {
+        let sql = format!(
+            "SELECT {RUN_COLUMNS} FROM runs WHERE id = ?1 OR name = ?1 OR ?1 = 'last'
+             ORDER BY id = ?1 DESC, name = ?1 DESC, begin_wall_ms DESC, rowid DESC LIMIT 1"
+        );
+        self.connection
+            .query_row(&sql, [word], run_row)
+            .optional()
+            .map_err(StoreError::database(&self.path))?
+            .ok_or_else(|| StoreError::NoRun(word.to_owned()))
+    }
+
+    /// The streams of a run, by name.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn streams(&self, run: &str) -> Result<Vec<StreamRow>, StoreError> {
+        self.list(
+            "SELECT name, source, state, detail, width, height, fps, decoder
+             FROM streams WHERE run = ?1 ORDER BY name",
+            params![run],
+            |row| {
+                Ok(StreamRow {
+                    name: row.get(0)?,
+                    source: row.get(1)?,
+                    state: row.get(2)?,
+                    detail: row.get(3)?,
+                    width: row.get(4)?,
+                    height: row.get(5)?,
+                    fps: row.get(6)?,
+                    decoder: row.get(7)?,
+                })
+            },
+        )
+    }
+
+    /// Every life of every worker of a run.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn workers(&self, run: &str) -> Result<Vec<WorkerRow>, StoreError> {
+        self.list(
+            "SELECT worker, incarnation, pid, begin_wall_ms, ready_wall_ms, ready_text, end_wall_ms,
+             exit_code, signal, reason, text
+             FROM workers WHERE run = ?1 ORDER BY worker, incarnation",
+            params![run],
+            |row| {
+                Ok(WorkerRow {
+                    worker: row.get(0)?,
+                    incarnation: row.get(1)?,
+                    pid: row.get(2)?,
+                    begin_wall_ms: row.get(3)?,
+                    ready_wall_ms: row.get(4)?,
+                    ready_text: row.get(5)?,
+                    end_wall_ms: row.get(6)?,
+                    exit_code: row.get(7)?,
+                    signal: row.get(8)?,
+                    reason: row.get(9)?,
+                    text: row.get(10)?,
+                })
+            },
+        )
+    }
+
+    /// The events of a run, in the order in which they began.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn events(&self, run: &str) -> Result<Vec<EventRow>, StoreError> {
+        self.list(
+            "SELECT id, stream, rule, track, label, sequence_number, begin_pts_ns, end_pts_ns,
+             begin_wall_ms, score, x1, y1, x2, y2, message, labels, snapshot
+             FROM events WHERE run = ?1 ORDER BY begin_wall_ms, stream, sequence_number, id",
+            params![run],
+            event_row,
+        )
+    }
+
+    /// The counters of a run.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn counters(&self, run: &str) -> Result<Vec<CounterRow>, StoreError> {
+        self.list(
+            "SELECT stream, book, counter, value FROM ledgers WHERE run = ?1
+             ORDER BY stream, book, counter",
+            params![run],
+            |row| {
+                Ok(CounterRow {
+                    stream: row.get(0)?,
+                    book: row.get(1)?,
+                    counter: row.get(2)?,
+                    value: row.get(3)?,
+                })
+            },
+        )
+    }
+
+    /// The latencies of a run.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn latencies(&self, run: &str) -> Result<Vec<LatencyRow>, StoreError> {
+        self.list(
+            "SELECT stream, book, frames, p50_us, p90_us, p99_us, max_us FROM latencies
+             WHERE run = ?1 ORDER BY stream, book = 'render', book",
+            params![run],
+            |row| {
+                Ok(LatencyRow {
+                    stream: row.get(0)?,
+                    book: row.get(1)?,
+                    frames: row.get(2)?,
+                    p50_us: row.get(3)?,
+                    p90_us: row.get(4)?,
+                    p99_us: row.get(5)?,
+                    max_us: row.get(6)?,
+                })
+            },
+        )
+    }
+
+    /// The recordings and snapshots of a run.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn files(&self, run: &str) -> Result<Vec<FileRow>, StoreError> {
+        self.list(
+            "SELECT stream, kind, path, frames FROM files WHERE run = ?1
+             ORDER BY stream, kind, begin_wall_ms, path",
+            params![run],
+            |row| {
+                Ok(FileRow {
+                    stream: row.get(0)?,
+                    kind: row.get(1)?,
+                    path: PathBuf::from(row.get::<_, String>(2)?),
+                    frames: row.get(3)?,
+                })
+            },
+        )
+    }
+
+    /// Gives every stored frame of a stream, with its objects, to `visit`, in order.
+    ///
+    /// # Errors
+    /// What SQLite says, or what `visit` says.
+    pub fn for_each_frame<E: From<StoreError>>(
+        &self,
+        run: &str,
+        stream: &str,
+        mut visit: impl FnMut(&FrameRow, &[DetectionRow]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let wrong = StoreError::database(&self.path);
+        let wrong = |error| E::from(wrong(error));
+        let id: Option<i64> = self
+            .connection
+            .query_row(
+                "SELECT id FROM streams WHERE run = ?1 AND name = ?2",
+                [run, stream],
+                |row| row.get(0),
+            )
+            .optional()
+            .map_err(wrong)?;
+        let Some(id) = id else { return Ok(()) };
+        // One statement, so that both tables are seen as of one instant.
+        let mut statement = self
+            .connection
+            .prepare(
+                "SELECT frames.sequence_number, frames.pts_ns, skip,
+                        ordinal, model, label, track, score, x1, y1, x2, y2
+                 FROM frames LEFT JOIN detections USING (stream_id, sequence_number)
+                 WHERE stream_id = ?1 ORDER BY sequence_number, ordinal",
+            )
+            .map_err(wrong)?;
+        let mut rows = statement.query([id]).map_err(wrong)?;
+        let mut current: Option<FrameRow> = None;
+        let mut objects = Vec::new();
+        while let Some(row) = rows.next().map_err(wrong)? {
+            let (frame, object) = frame_and_object(row).map_err(wrong)?;
+            if current.as_ref() != Some(&frame)
+                && let Some(done) = current.replace(frame)
+            {
+                visit(&done, &objects)?;
+                objects.clear();
+            }
+            objects.extend(object);
+        }
+        match current {
+            Some(done) => visit(&done, &objects),
+            None => Ok(()),
+        }
+    }
+
+    fn list<T>(
+        &self,
+        sql: &str,
+        values: &[&dyn rusqlite::ToSql],
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, StoreError> {
+        let wrong = StoreError::database(&self.path);
+        let mut statement = self.connection.prepare(sql).map_err(&wrong)?;
+        let rows = statement.query_map(values, read).map_err(&wrong)?;
+        rows.collect::<Result<_, _>>().map_err(&wrong)
+    }
+}
+
+fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
+    let path = |index| Ok::<_, rusqlite::Error>(PathBuf::from(row.get::<_, String>(index)?));
+    Ok(RunRow {
+        id: row.get(0)?,
+        name: row.get(1)?,
+        state: row.get(2)?,
+        exit_code: row.get(3)?,
+        detail: row.get(4)?,
+        pid: row.get(5)?,
+        root: path(6)?,
+        data_directory: path(7)?,
+        config_path: path(8)?,
+        begin_wall_ms: row.get(9)?,
+        end_wall_ms: row.get(10)?,
+        rows_given_up: row.get(11)?,
+        streams: row.get(12)?,
+        events: row.get(13)?,
+        restarts: row.get(14)?,
+    })
+}
+
+fn event_row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
+    let edges: [Option<f32>; 4] = [row.get(10)?, row.get(11)?, row.get(12)?, row.get(13)?];
+    let bounds = match edges {
+        [Some(x1), Some(y1), Some(x2), Some(y2)] => Some([x1, y1, x2, y2]),
+        _ => None,
+    };
+    let labels: String = row.get(15)?;
+    Ok(EventRow {
+        id: row.get(0)?,
+        stream: row.get(1)?,
+        rule: row.get(2)?,
+        track: row.get(3)?,
+        label: row.get(4)?,
+        sequence_number: row.get(5)?,
+        begin_pts_ns: row.get(6)?,
+        end_pts_ns: row.get(7)?,
+        begin_wall_ms: row.get(8)?,
+        score: row.get(9)?,
+        bounds,
+        message: row.get(14)?,
+        labels: serde_json::from_str(&labels).unwrap_or_default(),
+        snapshot: row.get(16)?,
+    })
+}
+
+fn frame_and_object(row: &Row<'_>) -> rusqlite::Result<(FrameRow, Option<DetectionRow>)> {
+    let frame = FrameRow {
+        sequence_number: row.get(0)?,
+        pts_ns: row.get(1)?,
+        skip: row.get(2)?,
+    };
+    if row.get::<_, Option<u64>>(3)?.is_none() {
+        return Ok((frame, None));
+    }
+    let object = DetectionRow {
+        sequence_number: frame.sequence_number,
+        model: row.get(4)?,
+        label: row.get(5)?,
+        track: row.get(6)?,
+        score: row.get(7)?,
+        bounds: [row.get(8)?, row.get(9)?, row.get(10)?, row.get(11)?],
+    };
+    Ok((frame, Some(object)))
+}

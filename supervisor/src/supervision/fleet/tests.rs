@@ -1,0 +1,254 @@
+use contract::exit::WorkerExit;
+use sandbox::{ExitReport, Signal};
+
+use super::*;
+
+const INGEST_YARD: usize = 0;
+const INGEST_GATE: usize = 1;
+const INFER: usize = 2;
+const RENDER_YARD: usize = 3;
+const RENDER_GATE: usize = 4;
+const GATEWAY: usize = 5;
+
+struct Rig {
+    fleet: Fleet,
+    now: Duration,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let stream = |name: &str| name.parse().expect("a name");
+        let infer = WorkerId::Infer("people".parse().expect("a name"));
+        let workers = [
+            WorkerId::Ingest(stream("yard")),
+            WorkerId::Ingest(stream("gate")),
+            infer.clone(),
+            WorkerId::Render(stream("yard")),
+            WorkerId::Render(stream("gate")),
+            WorkerId::Gateway,
+        ];
+        let mut rig = Self {
+            fleet: Fleet::new(&workers, |_| vec![infer.clone()]),
+            now: Duration::ZERO,
+        };
+        let spawned = rig.step(FleetEvent::Begin);
+        assert_eq!(spawned.len(), workers.len());
+        rig
+    }
+
+    fn step(&mut self, event: FleetEvent) -> Vec<FleetAction> {
+        self.now += Duration::from_millis(10);
+        self.fleet.step(event, self.now, || 0.5)
+    }
+
+    fn worker(&mut self, member: usize, event: LifeEvent) -> Vec<FleetAction> {
+        self.step(FleetEvent::Worker { member, event })
+    }
+
+    fn ready(&mut self, member: usize) -> Vec<FleetAction> {
+        self.worker(member, LifeEvent::Ready)
+    }
+
+    fn exit(&mut self, member: usize, exit: WorkerExit) -> Vec<FleetAction> {
+        let report = ExitReport {
+            code: Some(exit.code()),
+            signal: None,
+        };
+        let mut actions = self.worker(member, LifeEvent::Exited(report));
+        actions.extend(self.worker(member, LifeEvent::Cleaned));
+        actions
+    }
+
+    fn tick(&mut self, pause: Duration) -> Vec<FleetAction> {
+        self.now += pause;
+        let progress = vec![u64::try_from(self.now.as_nanos()).expect("short"); 6];
+        self.step(FleetEvent::Tick { progress })
+    }
+}
+
+fn running() -> Rig {
+    let mut rig = Rig::new();
+    for member in [INGEST_YARD, INGEST_GATE, INFER, RENDER_YARD, RENDER_GATE] {
+        assert!(rig.ready(member).is_empty(), "frames wait for everybody");
+    }
+    let started = rig.ready(GATEWAY);
+    assert_eq!(
+        started,
+        [INGEST_YARD, INGEST_GATE].map(|member| FleetAction::Start { member })
+    );
+    rig
+}
+
+fn drained(actions: &[FleetAction]) -> Vec<usize> {
+    let drained = |action: &FleetAction| match action {
+        FleetAction::Worker {
+            member,
+            action: LifeAction::Drain,
+        } => Some(*member),
+        _ => None,
+    };
+    actions.iter().filter_map(drained).collect()
+}
+
+fn signalled(actions: &[FleetAction], wanted: Signal) -> Vec<usize> {
+    let signalled = |action: &FleetAction| match action {
+        FleetAction::Worker {
+            member,
+            action: LifeAction::Signal(signal),
+        } if *signal == wanted => Some(*member),
+        _ => None,
+    };
+    actions.iter().filter_map(signalled).collect()
+}
+
+#[test]
+fn finite_sources_end_the_run_from_the_source_down() {
+    let mut rig = running();
+    let actions = rig.exit(INGEST_YARD, WorkerExit::Drained);
+    assert_eq!(
+        drained(&actions),
+        [RENDER_YARD],
+        "the model still has the gate"
+    );
+    let actions = rig.exit(INGEST_GATE, WorkerExit::Drained);
+    assert_eq!(drained(&actions), [INFER, RENDER_GATE]);
+    rig.exit(INFER, WorkerExit::Drained);
+    rig.exit(RENDER_YARD, WorkerExit::Drained);
+    assert!(!rig.fleet.is_over());
+    let actions = rig.exit(RENDER_GATE, WorkerExit::Drained);
+    assert_eq!(drained(&actions), [GATEWAY]);
+    rig.exit(GATEWAY, WorkerExit::Drained);
+    assert!(rig.fleet.is_over());
+}
+
+#[test]
+fn a_dead_ingest_comes_back_and_publishes_when_its_consumers_are_ready() {
+    let mut rig = running();
+    rig.exit(INGEST_YARD, WorkerExit::Failed);
+    rig.exit(INFER, WorkerExit::Failed);
+    assert!(!rig.fleet.is_stopping());
+    rig.tick(Duration::from_secs(1));
+    assert!(rig.worker(INGEST_YARD, LifeEvent::Warming).is_empty());
+    rig.worker(INFER, LifeEvent::Warming);
+    assert!(
+        rig.ready(INGEST_YARD).is_empty(),
+        "the model is not there yet"
+    );
+    let started = rig.ready(INFER);
+    assert_eq!(
+        started,
+        [FleetAction::Start {
+            member: INGEST_YARD
+        }]
+    );
+    assert!(rig.ready(INFER).is_empty(), "once a process is enough");
+}
+
+#[test]
+fn an_ingest_that_is_still_opening_its_source_is_not_told_to_publish() {
+    let mut rig = running();
+    rig.exit(INGEST_YARD, WorkerExit::Failed);
+    rig.tick(Duration::from_secs(1));
+    assert!(rig.worker(INGEST_YARD, LifeEvent::Warming).is_empty());
+    let started = rig.ready(INGEST_YARD);
+    assert_eq!(
+        started,
+        [FleetAction::Start {
+            member: INGEST_YARD
+        }]
+    );
+}
+
+#[test]
+fn a_bad_spec_at_the_start_ends_the_whole_run() {
+    let mut rig = Rig::new();
+    rig.ready(RENDER_YARD);
+    let actions = rig.exit(INFER, WorkerExit::BadConfig);
+    assert_eq!(rig.fleet.failed(), Some(INFER));
+    assert_eq!(
+        signalled(&actions, Signal::SIGTERM),
+        [INGEST_YARD, INGEST_GATE, RENDER_YARD, RENDER_GATE, GATEWAY]
+    );
+    for member in [INGEST_YARD, INGEST_GATE, RENDER_YARD, RENDER_GATE, GATEWAY] {
+        rig.exit(member, WorkerExit::Drained);
+    }
+    assert!(rig.fleet.is_over());
+}
+
+#[test]
+fn a_bad_spec_later_ends_its_stream_only() {
+    let mut rig = running();
+    let actions = rig.exit(INGEST_YARD, WorkerExit::BadConfig);
+    assert_eq!(rig.fleet.failed(), None);
+    assert_eq!(drained(&actions), [RENDER_YARD]);
+
+    // A source that nobody renders ends too.
+    let actions = rig.exit(RENDER_GATE, WorkerExit::BadConfig);
+    assert_eq!(drained(&actions), [INGEST_GATE]);
+
+    // A model that is gone takes no stream with it.
+    let mut rig = running();
+    let actions = rig.exit(INFER, WorkerExit::BadConfig);
+    assert!(drained(&actions).is_empty());
+    assert!(!rig.fleet.is_stopping());
+}
+
+#[test]
+fn stopping_drains_then_terminates_then_kills() {
+    let mut rig = running();
+    let actions = rig.step(FleetEvent::Stop);
+    assert_eq!(drained(&actions), [INGEST_YARD, INGEST_GATE]);
+    let actions = rig.exit(INGEST_YARD, WorkerExit::Drained);
+    assert_eq!(drained(&actions), [RENDER_YARD]);
+    assert!(rig.tick(STOP_TIMEOUT / 2).is_empty());
+    let actions = rig.tick(STOP_TIMEOUT);
+    assert_eq!(
+        signalled(&actions, Signal::SIGTERM),
+        [INGEST_GATE, INFER, RENDER_YARD, RENDER_GATE, GATEWAY]
+    );
+    let actions = rig.tick(super::super::life::TERMINATE_TIMEOUT);
+    assert_eq!(signalled(&actions, Signal::SIGKILL).len(), 5);
+}
+
+#[test]
+fn a_second_stop_is_faster_and_a_third_at_once() {
+    let mut rig = running();
+    rig.step(FleetEvent::Stop);
+    let actions = rig.step(FleetEvent::Stop);
+    assert_eq!(signalled(&actions, Signal::SIGTERM).len(), 6);
+    let actions = rig.step(FleetEvent::Stop);
+    assert_eq!(signalled(&actions, Signal::SIGKILL).len(), 6);
+}
+
+#[test]
+fn a_stop_while_a_worker_waits_for_its_restart_ends_the_run() {
+    let mut rig = running();
+    for member in [
+        INGEST_YARD,
+        INGEST_GATE,
+        INFER,
+        RENDER_YARD,
+        RENDER_GATE,
+        GATEWAY,
+    ] {
+        rig.exit(member, WorkerExit::Failed);
+    }
+    assert!(!rig.fleet.is_over());
+    rig.step(FleetEvent::Stop);
+    assert!(rig.fleet.is_over());
+}
+
+#[test]
+fn a_model_in_quarantine_does_not_hold_up_the_video() {
+    let mut rig = Rig::new();
+    for member in [INGEST_YARD, INGEST_GATE, RENDER_YARD, RENDER_GATE, GATEWAY] {
+        rig.ready(member);
+    }
+    let mut started = Vec::new();
+    for _ in 0..5 {
+        started.extend(rig.exit(INFER, WorkerExit::Failed));
+        rig.tick(Duration::from_secs(2));
+    }
+    let starts = |action: &&FleetAction| matches!(action, FleetAction::Start { .. });
+    assert_eq!(started.iter().filter(starts).count(), 2);
+}

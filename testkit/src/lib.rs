@@ -1,0 +1,13 @@
+//! What tests of whole processes need: a real RTSP camera that can be killed
+//! and frozen, real clips, and the programs of this workspace as child
+//! processes. No production code depends on this crate; it panics with a clear
+//! text where a test could only fail anyway.
+
+pub mod camera;
+pub mod clip;
+pub mod leftovers;
+pub mod process;
+pub mod wait;
+pub mod worker;
+
+pub use wait::wait_until;

@@ -1,0 +1,9 @@
+//! Sluice as a whole: the real programs, on real clips, killed and fed junk for real.
+
+mod cameras;
+mod junk;
+mod kills;
+mod overload;
+mod site;
+mod viewers;
+mod whole_job;
