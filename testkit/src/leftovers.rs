@@ -44,11 +44,13 @@ pub fn processes(text: &str) -> Vec<process::ProcessInfo> {
     found
 }
 
-/// Processes of these ids that still exist, zombies included.
+/// Processes of these ids that still run. A zombie does not: whose parent has died is left to
+/// the machine's first process, which may take its time.
 #[must_use]
 pub fn alive(pids: &[u32]) -> Vec<process::ProcessInfo> {
     pids.iter()
         .filter_map(|pid| process::inspect(*pid))
+        .filter(|process| process.state != 'Z')
         .collect()
 }
 

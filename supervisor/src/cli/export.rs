@@ -78,13 +78,14 @@ fn write_all(
     }
 }
 
-/// One line of `MOTChallenge`: frame and box as in its ground truth, track -1 for none, score
-/// -1 for a box that was predicted and not seen, no position in the world.
+/// One line of a `MOTChallenge` result: frame, track and box as in its ground truth, score -1 for
+/// a box that was predicted and not seen, no position in the world. What belongs to no track
+/// is no result.
 fn write_mot(out: &mut impl Write, object: &DetectionRow) -> io::Result<()> {
     let [x1, y1, x2, y2] = object.bounds;
-    let track = object
-        .track
-        .map_or_else(|| "-1".to_owned(), |track| track.to_string());
+    let Some(track) = object.track else {
+        return Ok(());
+    };
     writeln!(
         out,
         "{},{track},{:.2},{:.2},{:.2},{:.2},{:.4},-1,-1,-1",
@@ -187,10 +188,11 @@ mod tests {
     fn mot_counts_frames_from_one() {
         let mut out = Vec::new();
         write_mot(&mut out, &object(Some(7), Some(0.5))).expect("written");
-        write_mot(&mut out, &object(None, None)).expect("written");
+        write_mot(&mut out, &object(Some(8), None)).expect("written");
+        write_mot(&mut out, &object(None, Some(0.5))).expect("written");
         assert_eq!(
             String::from_utf8(out).expect("text"),
-            "1,7,1.00,2.00,10.50,20.25,0.5000,-1,-1,-1\n1,-1,1.00,2.00,10.50,20.25,-1.0000,-1,-1,-1\n"
+            "1,7,1.00,2.00,10.50,20.25,0.5000,-1,-1,-1\n1,8,1.00,2.00,10.50,20.25,-1.0000,-1,-1,-1\n"
         );
     }
 

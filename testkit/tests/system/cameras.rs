@@ -64,7 +64,10 @@ streams:
     run.signal(Signal::SIGINT);
     let code = run.exit_code(RUN_TIMEOUT);
     let output = format!("{}{}", run.stdout(), run.stderr());
-    assert_eq!(code, 0, "{output}");
+    assert_eq!(
+        code, 4,
+        "a source that is gone is not passed over: {output}"
+    );
     assert!(!output.contains("wrong-secret"), "{output}");
     let database = site.database();
     database.assert_closed();

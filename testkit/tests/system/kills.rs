@@ -126,7 +126,8 @@ fn the_supervisor_is_killed() {
             &children
         )
         .is_empty()),
-        "workers outlive their supervisor"
+        "workers outlive their supervisor: {:?}",
+        testkit::leftovers::alive(&children)
     );
     let runs = site.ask(&["runs"]);
     assert_eq!(runs.code, 0, "{}", runs.stderr);
