@@ -1,6 +1,7 @@
 //! One frame from one process to another: the bus beside Python's shared memory and queue.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -80,10 +81,22 @@ pub(crate) fn measure(root: &Path, report: &mut Report) -> anyhow::Result<()> {
         "Frame hop between two processes",
         "From the producer's `publish` (Python: `Queue.put`) to the consumer having the frame in hand, \
          one frame every 3 ms, 400 frames, I420. \"With the copy\" begins before the frame's bytes are copied \
-         into shared memory. Sluice sleeps on an event and is woken, as its workers do; it does not poll. \
+         into shared memory. Sluice sleeps on an event and is woken, as its workers do; it does not poll. The first \
+         row is the floor of any such hop on this machine: eight bytes through a Unix datagram socket to a thread \
+         that sleeps in `recv`, at the same pace. \
          Command: `target/release/sluice-bench hop`.",
     );
-    let mut rows = Vec::new();
+    let floor = floor()?;
+    let mut rows = vec![vec![
+        "none".to_owned(),
+        "waking a thread that sleeps on a socket".to_owned(),
+        format!("{:.1}", floor.p50_us),
+        format!("{:.1}", floor.p99_us),
+        "-".to_owned(),
+        "-".to_owned(),
+        "-".to_owned(),
+        "-".to_owned(),
+    ]];
     for size in SIZES {
         let ours = ours(root, size)?;
         let python = python(root, size)?;
@@ -117,6 +130,29 @@ pub(crate) fn measure(root: &Path, report: &mut Report) -> anyhow::Result<()> {
         &rows,
     );
     Ok(())
+}
+
+/// What the machine takes to wake a sleeper, with nothing of ours in it.
+fn floor() -> anyhow::Result<Percentiles> {
+    let (sender, receiver) = UnixDatagram::pair()?;
+    let woken = std::thread::spawn(move || -> std::io::Result<Vec<f64>> {
+        let mut message = [0; 8];
+        (0..FRAMES)
+            .map(|_| {
+                receiver.recv(&mut message)?;
+                let age_ns = monotonic_ns().saturating_sub(u64::from_le_bytes(message));
+                Ok(Duration::from_nanos(age_ns).as_secs_f64() * 1e6)
+            })
+            .collect()
+    });
+    for _ in 0..FRAMES {
+        std::thread::park_timeout(PAUSE);
+        sender.send(&monotonic_ns().to_le_bytes())?;
+    }
+    let ages = woken
+        .join()
+        .map_err(|_| anyhow::anyhow!("the woken thread panicked"))??;
+    Ok(percentiles(ages))
 }
 
 fn python(root: &Path, size: PixelSize) -> anyhow::Result<Hop> {

@@ -89,6 +89,7 @@ impl<'a> Workspace<'a> {
              models:\n  people: {{file: {model}, family: nanodet, labels: coco, score: 0.4}}\n\
              streams:\n  yard:\n    source: {clip}\n    pace: fast\n    size: 768x576\n    \
              queue: {{policy: wait}}\n    infer: [people]\n    store: {{detections: false}}\n    \
+             overlay: {{trails: false, zones: false, status: false}}\n    \
              outputs: [{{record: yard}}]\n",
             model = self.root.join(model).display(),
             clip = self.clip(long).display(),
@@ -130,7 +131,7 @@ impl<'a> Workspace<'a> {
             .args(["avdec_h264", "max-threads=1", "!", "x264enc"])
             .args(["tune=zerolatency", "speed-preset=ultrafast", "threads=1"])
             .args([
-                "bitrate=2000",
+                "bitrate=3000",
                 "key-int-max=10",
                 "!",
                 "fakesink",

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use contract::clock;
-use contract::control::ToWorker;
+use contract::control::{FileRecord, ToWorker};
 use contract::name::{RunId, StreamName, WorkerId};
 use contract::spec::{BusSpec, Role};
 use frame_bus::{Bus, BusError};
@@ -108,7 +108,8 @@ pub(super) struct Outcome {
     pub(super) stopped_by: Option<StopReason>,
     /// What each worker said last about a failure, by index.
     pub(super) last_words: Vec<String>,
-    pub(super) files: Vec<contract::control::FileRecord>,
+    /// The last recording of each stream.
+    pub(super) recordings: Vec<FileRecord>,
     pub(super) elapsed: Duration,
 }
 
@@ -125,7 +126,7 @@ pub(super) struct Dispatcher {
     /// What each worker says it is doing.
     worker_texts: Vec<String>,
     last_ends: Vec<Option<End>>,
-    files: Vec<contract::control::FileRecord>,
+    recordings: Vec<FileRecord>,
     events: mpsc::Sender<RunEvent>,
     incoming: mpsc::Receiver<RunEvent>,
     report_sender: mpsc::Sender<Report>,
@@ -186,7 +187,7 @@ impl Dispatcher {
             last_words: vec![String::new(); count],
             worker_texts: vec![String::new(); count],
             last_ends: vec![None; count],
-            files: Vec::new(),
+            recordings: Vec::new(),
             events,
             incoming,
             report_sender,
@@ -226,7 +227,7 @@ impl Dispatcher {
             streams: self.streams,
             stopped_by: self.stopped_by,
             last_words: self.last_words,
-            files: self.files,
+            recordings: self.recordings,
         }
     }
 

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use contract::clock;
-use contract::control::FileKind;
 use contract::exit::Exit;
 use contract::name::{RunId, StreamName, WorkerId};
 
@@ -64,7 +63,7 @@ pub(super) fn finish(outcome: Outcome, writer: Writer) -> Summary {
         streams,
         stopped_by,
         last_words,
-        files,
+        recordings,
         elapsed,
     } = outcome;
     let closed = setting.books.close_transit(|id| is_lost(&fleet, id));
@@ -123,7 +122,6 @@ pub(super) fn finish(outcome: Outcome, writer: Writer) -> Summary {
     }
     // Gives the terminal back before the summary is printed.
     drop(setting.screen);
-    let recordings = files.iter().filter(|file| file.kind == FileKind::Recording);
     Summary {
         run: setting.run,
         state: verdict.state,
@@ -132,6 +130,7 @@ pub(super) fn finish(outcome: Outcome, writer: Writer) -> Summary {
         elapsed,
         streams: summaries,
         recordings: recordings
+            .iter()
             .map(|file| setting.directories.run.join(&file.path))
             .collect(),
         directory: setting.directories.run,

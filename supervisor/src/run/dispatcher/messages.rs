@@ -55,8 +55,11 @@ impl Dispatcher {
                         format!("{}: recording {}", file.stream, file.path),
                     );
                 }
-                self.files.retain(|known| known.path != file.path);
-                self.files.push(file.clone());
+                if file.kind == FileKind::Recording {
+                    // The last of each stream is named at the end; all are in the store.
+                    self.recordings.retain(|known| known.stream != file.stream);
+                    self.recordings.push(file.clone());
+                }
                 self.setting.store.offer(Row::File(file));
             }
             FromWorker::Failing(text) => self.last_words[member] = text,
