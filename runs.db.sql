@@ -7,8 +7,9 @@
 --     sqlite3 data/runs.db 'SELECT * FROM v_events'
 --
 -- Units stand at the end of names: `_ms` and `_us` are milliseconds and
--- microseconds, `_pts_ns` is event time (nanoseconds of presentation time since
--- the stream began), `_wall_ms` is wall-clock time since the Unix epoch.
+-- microseconds, `_pts_ns` is event time (nanoseconds of presentation time: a file's own
+-- time, or the machine's monotonic clock for live and repeated sources, which may be
+-- interrupted), `_wall_ms` is wall-clock time since the Unix epoch.
 -- Boxes are in pixels of the processed frame.
 
 PRAGMA user_version = 1;

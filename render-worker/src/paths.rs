@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use contract::name::StreamName;
+use jiff::Timestamp;
 
 /// Files that may begin in the same second.
 const SAME_SECOND_MAX: u32 = 1000;
@@ -51,32 +52,8 @@ pub(crate) fn snapshot(
 
 /// `20260731T235959Z`, of milliseconds since the Unix epoch.
 fn utc(wall_ms: i64) -> String {
-    let seconds = wall_ms.div_euclid(1000);
-    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    let (year, month, day) = civil(days);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
-}
-
-/// Year, month and day of days since 1970-01-01 (Howard Hinnant, "chrono-compatible
-/// low-level date algorithms", `civil_from_days`).
-fn civil(days: i64) -> (i64, i64, i64) {
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    // Months are counted from March, so that a leap day is the last of its year.
-    let from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 {
-        from_march + 3
-    } else {
-        from_march - 9
-    };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    (year, month, day)
+    let timestamp = Timestamp::from_millisecond(wall_ms).unwrap_or_default();
+    timestamp.strftime("%Y%m%dT%H%M%SZ").to_string()
 }
 
 #[cfg(test)]

@@ -30,38 +30,8 @@ pub(super) fn print_table(
 
 /// Wall-clock time as `2025-01-31 23:59:59Z`.
 pub(super) fn utc(wall_ms: i64) -> String {
-    const SECONDS_A_DAY: i64 = 86_400;
-    let seconds = wall_ms.div_euclid(1000);
-    let (days, second) = (
-        seconds.div_euclid(SECONDS_A_DAY),
-        seconds.rem_euclid(SECONDS_A_DAY),
-    );
-    let (year, month, day) = civil_date(days);
-    format!(
-        "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}Z",
-        second / 3600,
-        second / 60 % 60,
-        second % 60
-    )
-}
-
-/// Year, month and day of a number of days since 1970-01-01 in the Gregorian calendar,
-/// counted in eras of 400 years from 1 March of year 0 (H. Hinnant, `civil_from_days`).
-fn civil_date(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
-    (era * 400 + year_of_era + i64::from(month <= 2), month, day)
+    let timestamp = jiff::Timestamp::from_millisecond(wall_ms).unwrap_or_default();
+    timestamp.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
 /// Nanoseconds of event time as seconds, `12.345`.
