@@ -31,7 +31,7 @@ lint: ## Check format, lints, documentation and licences
 	else echo "lint: cargo-deny is not installed, licences are not checked"; fi
 
 bench: ## Measure against the plain Python loop
-	@scripts/setup bench
+	@scripts/setup test
 	@cargo build --release --workspace --bins
 	@target/release/sluice-bench
 
