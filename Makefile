@@ -20,7 +20,7 @@ demo: ## Watch people walk through a plaza for 30 s; DEMO=forever until Ctrl-C
 test: ## Run all tests
 	@scripts/setup build test
 	@cargo build --workspace --all-targets
-	@cargo $(TEST) --workspace --all-targets
+	@SLUICE_PROGRAMS_BUILT=1 cargo $(TEST) --workspace --all-targets
 	@.deps/venv/bin/python -B -m unittest discover --start-directory tools/tests
 
 lint: ## Check format, lints, documentation and licences

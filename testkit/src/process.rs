@@ -17,13 +17,16 @@ use nix::unistd::Pid;
 
 use crate::wait::wait_until;
 
+/// Set by who has just built all programs, as `make test` has.
+pub const BUILT_VARIABLE: &str = "SLUICE_PROGRAMS_BUILT";
+
 /// A program of this workspace, built as the running test was built.
 ///
 /// Cargo gives a test only the programs of its own package; for the others this
 /// asks the same cargo, once, so that a test never runs a stale program. It asks for all of
-/// the workspace, whose dependencies then have the same features as everywhere else and are
-/// not compiled a second time. Outside of cargo (a test binary started by hand) the program
-/// beside it is taken as it is.
+/// the workspace, whose dependencies then have the same features as in `cargo build`. Where
+/// [`BUILT_VARIABLE`] is set, and outside of cargo (a test binary started by hand), the program
+/// beside the test is taken as it is.
 ///
 /// # Panics
 /// When the programs cannot be built or there is none of this name.
@@ -37,7 +40,9 @@ pub fn program(name: &str) -> PathBuf {
         .skip(1)
         .find(|directory| !directory.ends_with("deps") && !directory.ends_with("examples"))
         .expect("a program lies in a directory");
-    if let Some(cargo) = std::env::var_os("CARGO") {
+    if let Some(cargo) = std::env::var_os("CARGO")
+        && std::env::var_os(BUILT_VARIABLE).is_none()
+    {
         BUILT.call_once(|| build_programs(&cargo, directory));
     }
     let path = directory.join(name);
