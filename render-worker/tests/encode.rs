@@ -204,6 +204,7 @@ fn an_unfinished_recording_plays_up_to_its_last_fragment() {
 
 #[test]
 fn where_nothing_can_be_written_the_error_names_the_file() {
+    gstreamer::init().expect("GStreamer starts");
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("file");
     std::fs::write(&file, "").expect("writable");
@@ -217,9 +218,6 @@ fn where_nothing_can_be_written_the_error_names_the_file() {
 #[test]
 fn a_full_disk_ends_the_recording_with_a_reason() {
     let full = Path::new("/dev/full");
-    if !full.exists() {
-        return;
-    }
     let (mut encoder, units) = encoder(SIZE, ColourMatrix::Bt601);
     (0..60).for_each(|number| push(&mut encoder, number, number * 100));
     encoder.finish(TIMEOUT).expect("the video goes on");
