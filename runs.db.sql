@@ -11,17 +11,20 @@
 -- time, or the machine's monotonic clock for live and repeated sources, which may be
 -- interrupted), `_wall_ms` is wall-clock time since the Unix epoch.
 -- Boxes are in pixels of the processed frame.
+--
+-- What comes for every frame (`frames`, `detections`, `attributes`) is stored as small
+-- integers and only as far as it cannot be derived; `v_frames` and `v_detections` show
+-- it in seconds, pixels and words. It is deleted by age and size (`retention:` of the config),
+-- everything else stays.
 
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 
 -- One row: one execution of a run config.
 CREATE TABLE runs (
     id             TEXT PRIMARY KEY,            -- the run's name and a count: demo-3
     name           TEXT NOT NULL,               -- `run:` of the config
     number         INTEGER NOT NULL,            -- that count, from 1
-    config_path    TEXT NOT NULL,
-    config_text    TEXT NOT NULL,               -- as read, passwords replaced by ***
-    config_hash    TEXT NOT NULL,               -- SHA-256 of config_text, hex
+    config_path    TEXT NOT NULL,               -- its texts are in generation_files
     state          TEXT NOT NULL                -- interrupted: its supervisor died; stopped: before its sources ended
                    CHECK (state IN ('running', 'finished', 'stopped', 'failed', 'interrupted')),
     exit_code      INTEGER,                     -- of `sluice run`; NULL while running and when interrupted
@@ -33,8 +36,38 @@ CREATE TABLE runs (
     begin_wall_ms  INTEGER NOT NULL,
     end_wall_ms    INTEGER,
     rows_given_up  INTEGER NOT NULL DEFAULT 0,  -- rows that could not be written: full or locked disk
+    generation     INTEGER NOT NULL DEFAULT 0,  -- in force; see generations
+    reload_error   TEXT,                        -- why the last text was not taken; NULL when it was
     UNIQUE (name, number)
 ) STRICT;
+
+-- One row: one text that a run was given, from the one it began with (0), whether it was
+-- taken or not.
+CREATE TABLE generations (
+    run             TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    generation      INTEGER NOT NULL,
+    asked_by        TEXT NOT NULL CHECK (asked_by IN ('start', 'file', 'signal', 'command')),
+    wall_ms         INTEGER NOT NULL,           -- when it was read
+    applied_wall_ms INTEGER,                    -- when the last worker went on with it; NULL when it was not applied
+    outcome         TEXT NOT NULL               -- refused: wrong, nothing was changed; failed: a worker did not take it
+                    CHECK (outcome IN ('pending', 'applied', 'unchanged', 'refused', 'failed')),
+    plan            TEXT NOT NULL DEFAULT '',   -- what was to be done, a line each
+    notes           TEXT NOT NULL DEFAULT '',   -- what the workers said, a line each
+    diagnostics     TEXT NOT NULL DEFAULT '',   -- what is wrong with it, a line each, file:line:column first
+    PRIMARY KEY (run, generation)
+) STRICT, WITHOUT ROWID;
+
+-- One row: one file of one generation.
+CREATE TABLE generation_files (
+    run             TEXT NOT NULL,
+    generation      INTEGER NOT NULL,
+    path            TEXT NOT NULL,
+    kind            TEXT NOT NULL CHECK (kind IN ('config', 'rules', 'labels')),
+    text            TEXT NOT NULL,              -- as read, passwords replaced by ***
+    hash            TEXT NOT NULL,              -- SHA-256 of text as it stands here, hex: tells nothing of a password
+    PRIMARY KEY (run, generation, path),
+    FOREIGN KEY (run, generation) REFERENCES generations (run, generation) ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
 
 -- One row: one stream of a run.
 CREATE TABLE streams (
@@ -42,7 +75,7 @@ CREATE TABLE streams (
     run            TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
     name           TEXT NOT NULL,
     source         TEXT NOT NULL,               -- address or path, passwords replaced by ***
-    state          TEXT NOT NULL,               -- waiting | connecting | live | stalled | refused | lost | gone | drained | failed
+    state          TEXT NOT NULL,               -- waiting | connecting | live | stalled | refused | lost | gone | drained | failed | removed
     detail         TEXT NOT NULL DEFAULT '',    -- what happened last, for people
     width          INTEGER,                     -- of processed frames, pixels
     height         INTEGER,
@@ -52,6 +85,7 @@ CREATE TABLE streams (
     frames_total   INTEGER,                     -- where the source is finite and says so
     decoder        TEXT,
     hardware       INTEGER CHECK (hardware IN (0, 1)),
+    frames_pruned  INTEGER NOT NULL DEFAULT 0,  -- rows of `frames` deleted by age or size
     UNIQUE (run, name)
 ) STRICT;
 
@@ -80,6 +114,7 @@ CREATE TABLE events (
     id               TEXT NOT NULL,             -- unique in the run, so that a repeat changes nothing
     stream           TEXT NOT NULL,
     rule             TEXT NOT NULL,
+    generation       INTEGER NOT NULL,          -- of the rules in force when it began
     track            INTEGER,
     label            TEXT,                      -- class name of the track
     sequence_number  INTEGER NOT NULL,          -- of the frame at which it fired
@@ -91,47 +126,105 @@ CREATE TABLE events (
     message          TEXT NOT NULL,
     labels           TEXT NOT NULL,             -- the rule's labels, a JSON object
     snapshot         TEXT,                      -- file name, inside the run's data_directory
+    clip             TEXT,                      -- the same, of its recording
     PRIMARY KEY (run, id)
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX events_by_time ON events (run, begin_wall_ms);
 
--- One row: one frame that was rendered while detections were stored.
-CREATE TABLE frames (
-    stream_id        INTEGER NOT NULL REFERENCES streams (id) ON DELETE CASCADE,
-    sequence_number  INTEGER NOT NULL,
-    pts_ns           INTEGER NOT NULL,
-    skip             TEXT CHECK (skip IN ('gated', 'stale', 'shed', 'overflowed', 'failed')), -- why no model ran; NULL when it did
-    PRIMARY KEY (stream_id, sequence_number)
-) STRICT, WITHOUT ROWID;
+-- One row: one delivery that an event asked for; written with the event or not at all.
+CREATE TABLE deliveries (
+    id               INTEGER PRIMARY KEY,       -- in the order in which they are to be delivered
+    run              TEXT NOT NULL,
+    event            TEXT NOT NULL,
+    kind             TEXT NOT NULL CHECK (kind IN ('publish', 'webhook')),
+    target           TEXT NOT NULL,             -- topic, or address
+    payload          TEXT NOT NULL,             -- the event as it began, a JSON object
+    state            TEXT NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'delivered', 'failed')),
+    attempts         INTEGER NOT NULL DEFAULT 0,
+    wall_ms          INTEGER NOT NULL,          -- when the event began
+    UNIQUE (run, event, kind, target),
+    FOREIGN KEY (run, event) REFERENCES events (run, id) ON DELETE CASCADE
+) STRICT;
 
--- One row: one object in one frame. Clustered in the order in which it is exported.
-CREATE TABLE detections (
+-- One row: frames of one stream that have a render worker's life, a size and the models in
+-- common: what would else be repeated in each of them.
+CREATE TABLE segments (
+    id               INTEGER PRIMARY KEY,       -- stands for all of it in the big tables
     stream_id        INTEGER NOT NULL REFERENCES streams (id) ON DELETE CASCADE,
-    sequence_number  INTEGER NOT NULL,
-    ordinal          INTEGER NOT NULL,          -- of the object in its frame, from 0
-    pts_ns           INTEGER NOT NULL,
+    incarnation      INTEGER NOT NULL,          -- of the render worker: tracks and rule state began anew with it
+    first_sequence   INTEGER NOT NULL,          -- of its first frame
+    begin_pts_ns     INTEGER NOT NULL,          -- of that frame
+    begin_wall_ms    INTEGER NOT NULL,
+    width            INTEGER NOT NULL,          -- of processed frames, pixels
+    height           INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX segments_by_stream ON segments (stream_id);
+
+-- One row: one class that a model of a segment may report.
+CREATE TABLE classes (
+    segment_id       INTEGER NOT NULL REFERENCES segments (id) ON DELETE CASCADE,
+    class            INTEGER NOT NULL,          -- counts over all models of the segment, from 0
+    model_index      INTEGER NOT NULL,          -- among the stream's models
+    class_index      INTEGER NOT NULL,          -- among the model's classes
     model            TEXT NOT NULL,
     label            TEXT NOT NULL,
-    track            INTEGER,
-    score            REAL,                      -- 0 to 1; NULL for a box that was predicted, not seen
-    x1 REAL NOT NULL, y1 REAL NOT NULL, x2 REAL NOT NULL, y2 REAL NOT NULL,
-    PRIMARY KEY (stream_id, sequence_number, ordinal)
+    PRIMARY KEY (segment_id, class)
 ) STRICT, WITHOUT ROWID;
 
--- One row: a recording or a snapshot.
+-- One row: one frame that was rendered while detections were stored.
+CREATE TABLE frames (
+    segment_id       INTEGER NOT NULL REFERENCES segments (id) ON DELETE CASCADE,
+    sequence_number  INTEGER NOT NULL,
+    offset_pts_ns    INTEGER NOT NULL,          -- since the segment's begin_pts_ns
+    drift_ms         INTEGER NOT NULL,          -- of the wall clock at capture against event time, since the segment began
+    motion_ppm       INTEGER NOT NULL,          -- part of the picture that moved
+    moved            BLOB,                      -- where: how many bytes of contract::motion::Cells are zero, then the rest; NULL: nowhere
+    skip             INTEGER CHECK (skip BETWEEN 0 AND 4), -- why no model ran: gated, stale, shed, overflowed, failed; NULL when one did
+    PRIMARY KEY (segment_id, sequence_number)
+) STRICT, WITHOUT ROWID;
+
+-- One row: one object in one frame. Clustered in the order in which it is read.
+CREATE TABLE detections (
+    segment_id       INTEGER NOT NULL REFERENCES segments (id) ON DELETE CASCADE,
+    sequence_number  INTEGER NOT NULL,
+    ordinal          INTEGER NOT NULL,          -- of the object in its frame, from 0
+    class            INTEGER NOT NULL,          -- of classes
+    track            INTEGER,
+    score            INTEGER,                   -- thousandths; NULL for a box that was predicted, not seen
+    x1 INTEGER NOT NULL, y1 INTEGER NOT NULL, x2 INTEGER NOT NULL, y2 INTEGER NOT NULL, -- eighths of a pixel
+    sharpness        INTEGER,                   -- gradient of the luma, hundredths; NULL where not measured
+    brightness       INTEGER,                   -- mean luma, 0 to 255; NULL where not measured
+    landmarks        INTEGER NOT NULL,          -- found on it
+    PRIMARY KEY (segment_id, sequence_number, ordinal)
+) STRICT, WITHOUT ROWID;
+
+-- One row: what became known of a track at a frame by other means than that frame's models.
+CREATE TABLE attributes (
+    segment_id       INTEGER NOT NULL REFERENCES segments (id) ON DELETE CASCADE,
+    sequence_number  INTEGER NOT NULL,
+    ordinal          INTEGER NOT NULL,          -- in its frame, from 0
+    track            INTEGER NOT NULL,
+    name             TEXT NOT NULL,
+    value            TEXT NOT NULL,
+    PRIMARY KEY (segment_id, sequence_number, ordinal)
+) STRICT, WITHOUT ROWID;
+
+-- One row: a recording, a snapshot or an event's clip.
 CREATE TABLE files (
     run              TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
     path             TEXT NOT NULL,             -- inside the run's data_directory, or absolute
     stream           TEXT NOT NULL,
-    kind             TEXT NOT NULL CHECK (kind IN ('recording', 'snapshot')),
+    kind             TEXT NOT NULL CHECK (kind IN ('recording', 'snapshot', 'clip')),
     begin_wall_ms    INTEGER NOT NULL,
     begin_pts_ns     INTEGER NOT NULL,
     frames           INTEGER,                   -- NULL while it is being written
     PRIMARY KEY (run, path)
 ) STRICT, WITHOUT ROWID;
 
--- One row: one counter of one frame book, cumulative since the run began.
+-- One row: one counter of one frame book, cumulative since the run began; what ends in
+-- `_now` is the last value instead.
 -- Names of counters are those of contract/src/ledger.rs.
 CREATE TABLE ledgers (
     run              TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
@@ -174,29 +267,57 @@ CREATE TABLE metric_samples (
 -- Views for people.
 
 CREATE VIEW v_runs AS
-SELECT id, state, exit_code,
+SELECT id, state, exit_code, generation,
        datetime(begin_wall_ms / 1000, 'unixepoch') AS began_utc,
        round((coalesce(end_wall_ms, begin_wall_ms) - begin_wall_ms) / 1000.0, 1) AS seconds,
        (SELECT count(*) FROM streams WHERE run = runs.id) AS streams,
        (SELECT count(*) FROM events WHERE run = runs.id) AS events,
        (SELECT max(0, count(*) - count(DISTINCT worker)) FROM workers WHERE run = runs.id) AS restarts,
-       coalesce(detail, '') AS detail
+       coalesce(detail, '') AS detail,
+       reload_error
 FROM runs
 ORDER BY begin_wall_ms;
 
+CREATE VIEW v_generations AS
+SELECT run, generations.generation, asked_by, datetime(wall_ms / 1000, 'unixepoch') AS read_utc,
+       outcome, applied_wall_ms - wall_ms AS took_ms,
+       generations.generation = runs.generation AS in_force,
+       plan, notes, diagnostics
+FROM generations JOIN runs ON runs.id = run
+ORDER BY run, generations.generation;
+
 CREATE VIEW v_events AS
-SELECT run, stream, rule, track, label,
+SELECT run, stream, rule, generation, track, label,
        datetime(begin_wall_ms / 1000, 'unixepoch') AS began_utc,
        round(begin_pts_ns / 1e9, 3) AS begin_s,
        round((end_pts_ns - begin_pts_ns) / 1e9, 3) AS lasted_s,
-       message, snapshot, id
+       message, snapshot, clip, id
 FROM events
 ORDER BY run, begin_wall_ms;
 
+CREATE VIEW v_frames AS
+SELECT streams.run, streams.name AS stream, incarnation, sequence_number,
+       begin_pts_ns + offset_pts_ns AS pts_ns,
+       begin_wall_ms + offset_pts_ns / 1000000 + drift_ms AS wall_ms,
+       segments.width, segments.height,
+       motion_ppm / 1e6 AS motion,
+       CASE skip WHEN 0 THEN 'gated' WHEN 1 THEN 'stale' WHEN 2 THEN 'shed'
+                 WHEN 3 THEN 'overflowed' WHEN 4 THEN 'failed' END AS skip
+FROM frames
+JOIN segments ON segments.id = segment_id
+JOIN streams ON streams.id = stream_id;
+
 CREATE VIEW v_detections AS
-SELECT streams.run, streams.name AS stream, sequence_number, round(pts_ns / 1e9, 3) AS pts_s,
-       model, label, track, score, x1, y1, x2, y2
-FROM detections JOIN streams ON streams.id = stream_id;
+SELECT streams.run, streams.name AS stream, sequence_number, ordinal,
+       round((begin_pts_ns + offset_pts_ns) / 1e9, 3) AS pts_s,
+       model, label, track, score / 1e3 AS score,
+       x1 / 8.0 AS x1, y1 / 8.0 AS y1, x2 / 8.0 AS x2, y2 / 8.0 AS y2,
+       sharpness / 100.0 AS sharpness, brightness, landmarks
+FROM detections
+JOIN frames USING (segment_id, sequence_number)
+JOIN classes USING (segment_id, class)
+JOIN segments ON segments.id = segment_id
+JOIN streams ON streams.id = stream_id;
 
 CREATE VIEW v_metrics AS
 SELECT streams.run, streams.name AS stream, datetime(wall_ms / 1000, 'unixepoch') AS at_utc,

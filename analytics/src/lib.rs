@@ -1,16 +1,38 @@
-//! What is made of detections: tracks, zone membership, and the state of rules.
+//! What is made of detections: tracks, what is known of them, and the state of rules.
 //!
 //! Pure: no clock, no file, no thread. Frames and times are passed in, so that
 //! the render worker and a replay compute the same from the same. All times are
 //! event time, PTS in nanoseconds. Each value belongs to one stream.
+//!
+//! [`Tracker`] makes tracks of detections. [`RuleEngine`] evaluates rules, and knows of tracks
+//! only what stands in [`contract::control::FrameRecord`]s: `known_tracks`, with `zones`,
+//! `lines`, `movement` and `scores`. [`replay()`] and [`explain`] play stored records through it.
 
 mod assignment;
+mod class_names;
+pub mod explain;
+mod frame_rate;
 mod kalman;
+mod known_tracks;
+mod lines;
+mod movement;
+mod replay;
 mod rules;
+mod scores;
 mod track;
 mod tracker;
-pub mod zones;
+pub mod workload;
+mod zones;
 
-pub use rules::{Firing, FrameContext, Phase, RuleEngine};
-pub use track::{SCORES_MAX, TRAIL_POINTS_MAX, TrackState};
+pub use known_tracks::{ATTRIBUTE_BYTES_MAX, ATTRIBUTES_MAX};
+pub use lines::HYSTERESIS;
+pub use movement::STANDING_SPEED;
+pub use replay::{Changed, Difference, difference, replay};
+pub use rules::{
+    DRAW_COLOR, EngineSpec, FLOOD_WINDOW_NS, Fate, Firing, HeldBack, Phase, RULE_FIRINGS_MAX,
+    Reloaded, RuleEngine, RuleNote, STEP_BACK_NS_MAX, STREAM_FIRINGS_MAX, TRACK_FIRINGS_MAX,
+};
+pub use scores::SCORES_MAX;
+pub use track::{TRAIL_POINTS_MAX, TrackState};
 pub use tracker::{COAST_NS_MAX, EndedTrack, TRACKS_MAX, TrackedObject, Tracker, Tracks};
+pub use zones::FLICKER_NS;

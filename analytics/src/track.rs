@@ -6,9 +6,7 @@ use contract::detection::Detection;
 use contract::geometry::{BoundingBox, PixelSize};
 
 use crate::kalman::BoxFilter;
-
-/// Recent scores kept; their median is the track's score.
-pub const SCORES_MAX: usize = 9;
+use crate::scores::Scores;
 
 /// Points kept of a track's way.
 pub const TRAIL_POINTS_MAX: usize = 32;
@@ -52,7 +50,7 @@ pub(crate) struct Track {
     filter: BoxFilter,
     pts_ns: u64,
     trail_pts_ns: u64,
-    scores: [f32; SCORES_MAX],
+    scores: Scores,
 }
 
 impl Track {
@@ -72,7 +70,7 @@ impl Track {
             filter: BoxFilter::new(&detection.bounds),
             pts_ns,
             trail_pts_ns: pts_ns,
-            scores: [0.0; SCORES_MAX],
+            scores: Scores::default(),
         };
         track.note(pts_ns, index, detection);
         track
@@ -140,18 +138,14 @@ impl Track {
         self.trail_pts_ns = self.pts_ns;
     }
 
-    /// Median of the recent scores; of an even number, the lower of the middle two.
+    /// Median of the recent scores.
     pub(crate) fn median_score(&self) -> f32 {
-        let count = (self.hits as usize).min(SCORES_MAX);
-        let mut recent = self.scores;
-        let recent = &mut recent[..count];
-        recent.sort_unstable_by(f32::total_cmp);
-        recent[(count - 1) / 2]
+        self.scores.median()
     }
 
     fn note(&mut self, pts_ns: u64, index: usize, detection: &Detection) {
-        self.scores[self.hits as usize % SCORES_MAX] = detection.score;
-        self.hits = self.hits.saturating_add(1);
+        self.scores.add(detection.score);
+        self.hits = self.scores.count();
         self.state = TrackState::Seen;
         self.seen_pts_ns = pts_ns;
         self.detection = Some(index);

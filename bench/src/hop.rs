@@ -10,6 +10,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use contract::clock::monotonic_ns;
 use contract::geometry::{I420Layout, PixelSize};
+use contract::motion::Cells;
 use contract::name::{StreamName, WorkerId};
 use contract::spec::{BusSpec, FrameServiceSpec, QueuePolicy};
 use frame_bus::supervision::{BASE, Root};
@@ -221,6 +222,7 @@ fn ours(root: &Path, size: PixelSize) -> anyhow::Result<Hop> {
             pts_ns: before_copy,
             captured_ns: monotonic_ns(),
             motion: 0.0,
+            moved: Cells::default(),
             colour: ColourMatrix::Bt601,
             discontinuity: false,
         };

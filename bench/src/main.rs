@@ -6,7 +6,9 @@
 mod command;
 mod hop;
 mod job;
+mod reload;
 mod report;
+mod rules;
 
 use std::path::PathBuf;
 
@@ -37,6 +39,10 @@ enum What {
     Hop,
     /// Only the whole job.
     Job,
+    /// Only the evaluation and compiling of rules.
+    Rules,
+    /// Only edits of a live run.
+    Reload,
     /// The other side of a hop; started by `hop`.
     #[command(hide = true)]
     HopConsumer(hop::ConsumerArguments),
@@ -46,17 +52,20 @@ fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let root = arguments.root.canonicalize().context("no such root")?;
     let mut report = Report::new(&root)?;
-    if let Some(What::HopConsumer(consumer)) = &arguments.what {
-        return hop::consume(consumer);
-    }
-    if !matches!(arguments.what, Some(What::Job)) {
-        hop::measure(&root, &mut report)?;
-    }
-    if !matches!(arguments.what, Some(What::Hop)) {
-        job::measure(&root, arguments.rounds.max(1), &mut report)?;
-    }
-    if arguments.what.is_none() {
-        report.write(&root.join(&arguments.results))?;
+    let rounds = arguments.rounds.max(1);
+    match arguments.what {
+        Some(What::HopConsumer(consumer)) => return hop::consume(&consumer),
+        Some(What::Hop) => hop::measure(&root, &mut report)?,
+        Some(What::Rules) => rules::measure(&mut report)?,
+        Some(What::Reload) => reload::measure(&root, &mut report)?,
+        Some(What::Job) => job::measure(&root, rounds, &mut report)?,
+        None => {
+            hop::measure(&root, &mut report)?;
+            rules::measure(&mut report)?;
+            reload::measure(&root, &mut report)?;
+            job::measure(&root, rounds, &mut report)?;
+            report.write(&root.join(&arguments.results))?;
+        }
     }
     Ok(())
 }

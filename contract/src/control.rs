@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::detection::Skip;
 use crate::event::Event;
 use crate::geometry::{BoundingBox, PixelSize};
+use crate::motion::Cells;
 use crate::name::StreamName;
-use crate::spec::WorkerSpec;
+use crate::spec::{Role, WorkerSpec};
 
 /// Longest message, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 8 << 20;
@@ -22,8 +23,17 @@ pub const MESSAGE_BYTES_MAX: usize = 8 << 20;
 pub enum ToWorker {
     /// Always first.
     Configure(Box<WorkerSpec>),
-    /// To ingest: all consumers are ready, publish.
+    /// To ingest: all consumers are ready, publish. To an infer worker on standby
+    /// ([`crate::spec::InferSpec::standby`]): its predecessor is gone, take over.
     Start,
+    /// Go on with another spec of the same role, without losing a frame. The worker
+    /// compares it with the one it has and answers with [`FromWorker::Reconfigured`].
+    Reconfigure {
+        /// Counts the texts that a run was given, from 0 at its start.
+        generation: u64,
+        /// What it does from now on.
+        role: Box<Role>,
+    },
     /// Account for what you have, then exit with [`crate::exit::WorkerExit::Drained`].
     ///
     /// Ingest stops at once and publishes the end of its stream; the others go
@@ -54,6 +64,13 @@ pub enum FromWorker {
     Event(Box<Event>),
     /// What was seen in each of some frames, oldest first.
     Frames(Vec<FrameRecord>),
+    /// The answer to [`ToWorker::Reconfigure`].
+    Reconfigured {
+        /// Which one.
+        generation: u64,
+        /// What was done, a line each: `rule loitering: state kept`; or why nothing was.
+        result: Result<Vec<String>, String>,
+    },
     /// A file was begun or finished.
     File(FileRecord),
     /// The worker is about to exit with a code of [`crate::exit::WorkerExit`]; says why.
@@ -117,10 +134,56 @@ pub struct FrameRecord {
     pub sequence_number: u64,
     /// Its event time.
     pub pts_ns: u64,
+    /// Wall clock of its capture, milliseconds since the Unix epoch.
+    pub wall_ms: i64,
+    /// Its size.
+    pub size: PixelSize,
+    /// The part of it that moved, 0 to 1.
+    pub motion: f32,
+    /// Where.
+    pub moved: Cells,
     /// Whether the models ran on it: `None` when they did, else why the first did not.
     pub skip: Option<Skip>,
     /// What was seen.
     pub objects: Vec<ObjectRecord>,
+    /// What became known of tracks at this frame by other means than looking at it.
+    pub attributes: Vec<AttributeRecord>,
+}
+
+/// What a second model said of a track.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttributeRecord {
+    /// The track.
+    pub track: u64,
+    /// The attribute: the name of the model.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+}
+
+/// Steps that a pixel is stored in: coordinates are multiples of an eighth.
+pub const PIXEL_STEPS: f32 = 8.0;
+/// Steps that a score is stored in, from 0 to 1.
+pub const SCORE_STEPS: f32 = 1e3;
+/// Steps that a motion fraction is stored in, from 0 to 1.
+pub const MOTION_STEPS: f32 = 1e6;
+
+impl FrameRecord {
+    /// Rounds all values to the steps that are stored. Rules are evaluated on rounded
+    /// values, so that a replay of what was stored evaluates the very same.
+    pub fn round(&mut self) {
+        let round = |value: &mut f32, steps: f32| *value = (*value * steps).round() / steps;
+        round(&mut self.motion, MOTION_STEPS);
+        for object in &mut self.objects {
+            let BoundingBox { x1, y1, x2, y2 } = &mut object.bounds;
+            for coordinate in [x1, y1, x2, y2] {
+                round(coordinate, PIXEL_STEPS);
+            }
+            if let Some(score) = &mut object.score {
+                round(score, SCORE_STEPS);
+            }
+        }
+    }
 }
 
 /// One object in one frame.
@@ -136,6 +199,19 @@ pub struct ObjectRecord {
     pub score: Option<f32>,
     /// Where, in pixels of the frame.
     pub bounds: BoundingBox,
+    /// How good a picture of it this is; measured only where a rule asks for it.
+    pub quality: Option<Quality>,
+    /// Landmarks that the model found on it.
+    pub landmarks: u8,
+}
+
+/// How good a picture of an object is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quality {
+    /// Mean gradient of the luma by Sobel's operator, brightness-normalised, in hundredths.
+    pub sharpness: u16,
+    /// Mean luma, 0 to 255.
+    pub brightness: u8,
 }
 
 /// A recording or a snapshot.
@@ -161,8 +237,10 @@ pub struct FileRecord {
 pub enum FileKind {
     /// Fragmented MP4.
     Recording,
-    /// PNG.
+    /// JPEG.
     Snapshot,
+    /// Fragmented MP4 of one event.
+    Clip,
 }
 
 impl FileKind {
@@ -172,6 +250,7 @@ impl FileKind {
         match self {
             Self::Recording => "recording",
             Self::Snapshot => "snapshot",
+            Self::Clip => "clip",
         }
     }
 }

@@ -16,6 +16,8 @@ pub struct Event {
     pub stream: StreamName,
     /// The rule that fired.
     pub rule: String,
+    /// The generation of the rules in force; see [`crate::spec::RuleSource`].
+    pub generation: u64,
     /// The track it is about, for rules `on: track`.
     pub track: Option<u64>,
     /// The class name of that track.
@@ -38,4 +40,38 @@ pub struct Event {
     pub labels: BTreeMap<String, String>,
     /// File name of the snapshot, inside the run's directory.
     pub snapshot: Option<String>,
+    /// File name of the clip that is recorded of it, inside the run's directory.
+    pub clip: Option<String>,
+    /// To whom it is to be delivered; stored with the event, carried out later.
+    pub deliveries: Vec<Delivery>,
+}
+
+/// One delivery of an event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivery {
+    /// By what means.
+    pub kind: DeliveryKind,
+    /// The topic, or the address.
+    pub target: String,
+}
+
+/// By what means an event is delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeliveryKind {
+    /// Published to a topic of the message broker.
+    Publish,
+    /// Posted to a web address.
+    Webhook,
+}
+
+impl DeliveryKind {
+    /// The kind in one word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Publish => "publish",
+            Self::Webhook => "webhook",
+        }
+    }
 }

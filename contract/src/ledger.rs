@@ -266,6 +266,12 @@ counters! {
         encoded_bytes,
         /// Rows for the database that were given up because the supervisor did not read.
         records_dropped,
+        /// Rule firings that a `limit` or a flood limit held back.
+        events_suppressed,
+        /// Tracks seen or predicted now; gates read it.
+        tracks_now,
+        /// Rules' events that last now; gates read it.
+        events_now,
     }
 }
 
@@ -278,6 +284,9 @@ impl Counters for RenderCounters {
 
     fn settle(&mut self) {
         self.lost_in_worker += self.in_flight();
+        // Gauges of a process that is no more.
+        self.tracks_now = 0;
+        self.events_now = 0;
     }
 
     fn check(&self) -> Result<(), Imbalance> {

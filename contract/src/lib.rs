@@ -11,5 +11,6 @@ pub mod exit;
 pub mod geometry;
 pub mod latency;
 pub mod ledger;
+pub mod motion;
 pub mod name;
 pub mod spec;

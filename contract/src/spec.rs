@@ -3,6 +3,7 @@
 //! Specs are made by the supervisor from a checked run config, so values are
 //! already resolved: paths are absolute, defaults are filled in, names exist.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -37,7 +38,7 @@ impl fmt::Debug for Secret {
 }
 
 /// First message to a worker.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WorkerSpec {
     /// Who it is.
     pub worker: WorkerId,
@@ -54,7 +55,7 @@ pub struct WorkerSpec {
 }
 
 /// One spec a kind of worker.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// For `ingest-worker`.
@@ -191,7 +192,7 @@ pub struct MotionSpec {
 }
 
 /// For `ingest-worker`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct IngestSpec {
     /// The stream it decodes.
     pub stream: StreamName,
@@ -222,7 +223,7 @@ pub enum ModelFamily {
 }
 
 /// For `infer-worker`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct InferSpec {
     /// The model it runs.
     pub model: ModelName,
@@ -242,15 +243,22 @@ pub struct InferSpec {
     pub library: Option<PathBuf>,
     /// The streams it serves.
     pub streams: Vec<InferStreamSpec>,
+    /// Load and warm, say so, and touch no stream before [`crate::control::ToWorker::Start`]:
+    /// a predecessor still serves them.
+    pub standby: bool,
 }
 
 /// One stream of an infer worker.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct InferStreamSpec {
     /// Where frames come from.
     pub frames: FrameServiceSpec,
-    /// When a frame is worth running the model on; `None`: always. Text of the rule language.
-    pub gate: Option<String>,
+    /// Its gates say when a frame is worth running the model on; without one for this model: always.
+    pub rules: Option<RuleSource>,
+    /// Labels of the stream, which gates may ask for.
+    pub labels: BTreeMap<String, String>,
+    /// The book of [`crate::ledger::RenderCounters`] of this stream: what tracks and rules feed back.
+    pub feedback: PathBuf,
     /// Older frames are not run on; not applied under [`QueuePolicy::Wait`].
     pub max_staleness_ms: u64,
     /// Weight of this stream when demand exceeds capacity, 1 or more.
@@ -262,7 +270,7 @@ pub struct InferStreamSpec {
 }
 
 /// For `render-worker`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RenderSpec {
     /// Where frames come from.
     pub frames: FrameServiceSpec,
@@ -274,6 +282,8 @@ pub struct RenderSpec {
     pub tracker: TrackerSpec,
     /// Zones, lines and rules.
     pub rules: Option<RuleSource>,
+    /// Labels of the stream, which rules may ask for.
+    pub labels: BTreeMap<String, String>,
     /// What is drawn.
     pub overlay: OverlaySpec,
     /// Encoder settings; `None`: nothing is drawn or encoded.
@@ -289,7 +299,7 @@ pub struct RenderSpec {
 }
 
 /// One model of a render worker.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RenderModelSpec {
     /// The model.
     pub model: ModelName,
@@ -300,6 +310,8 @@ pub struct RenderModelSpec {
 /// A rule file: its text, so that the worker needs no file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleSource {
+    /// The run's generation that brought this text: events name it.
+    pub generation: u64,
     /// Name shown in messages.
     pub path: PathBuf,
     /// The YAML text, already checked.
@@ -354,7 +366,7 @@ pub struct RecordSpec {
 }
 
 /// For `gateway`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GatewaySpec {
     /// Address the servers listen on.
     pub address: String,
@@ -365,7 +377,7 @@ pub struct GatewaySpec {
 }
 
 /// One stream of the gateway.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GatewayStreamSpec {
     /// The stream.
     pub stream: StreamName,

@@ -1,57 +1,98 @@
-//! Gates: when a model runs on a frame at all. A gate is evaluated before
-//! inference, once a frame and stream.
+//! Gates: when a model runs on a frame at all. A gate is evaluated before inference, once a
+//! frame and stream.
 
-use std::path::Path;
+use std::collections::BTreeMap;
 
-use crate::check::{self, Names};
-use crate::diagnostic::Diagnostic;
-use crate::program::{Facts, Node};
-use crate::vocabulary::{Field, Scope};
+use crate::memory::{Memory, Shared};
+use crate::needs::Needs;
+use crate::program::Program;
+use crate::scene::Scene;
+use crate::tree::Spanned;
+use crate::typed::{Condition, Number, Sequence, Step};
+use crate::visit::{Node, each_node};
+use crate::vocabulary::Field;
 
 /// What is known of a frame before any model has run on it.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct GateFacts {
-    /// Part of the picture that moved since the frame before, 0 to 1.
-    pub motion: f32,
+pub struct GateFacts<'a> {
     /// Event time of the frame.
     pub pts_ns: u64,
+    /// Wall clock of its capture, milliseconds since the Unix epoch.
+    pub wall_ms: i64,
+    /// Part of the picture that moved since the frame before, 0 to 1.
+    pub motion: f32,
+    /// Part of each zone that moved, 0 to 1, in the order of the rule file's zones.
+    pub zone_motion: &'a [f32],
+    /// Tracks in the last frame that the stream rendered.
+    pub tracks: u32,
+    /// Events of the stream that lasted then.
+    pub events: u32,
+    /// The stream's name.
+    pub stream: &'a str,
+    /// The stream's labels.
+    pub stream_labels: &'a BTreeMap<String, String>,
 }
 
 /// The condition of a gate, checked and compiled.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct GateProgram {
     text: String,
-    root: Node,
+    needs: Needs,
+    needs_feedback: bool,
+    program: Program,
+}
+
+/// Gates of the same text. Zones are part of the rule file that they stand in.
+impl PartialEq for GateProgram {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
 }
 
 impl GateProgram {
-    /// Compiles the text of a gate.
-    ///
-    /// # Errors
-    /// All mistakes in it. Their file is `gate`, for the text comes from none;
-    /// mistakes in a rule file are reported by [`crate::RuleFile::parse`].
-    pub fn parse(text: &str) -> Result<Self, Vec<Diagnostic>> {
-        Self::compile(text).map_err(|problems| {
-            let file = Path::new("gate");
-            problems
-                .into_iter()
-                .map(|problem| problem.in_text(file, text, |span| span))
-                .collect()
-        })
-    }
-
-    pub(crate) fn compile(text: &str) -> Result<Self, Vec<crate::problem::Problem>> {
-        let root = check::compile(text, Scope::Gate, &Names::default())?;
-        Ok(Self {
+    pub(crate) fn new(text: &str, condition: Spanned<Condition>) -> Self {
+        let mut needs_feedback = false;
+        each_node(&condition.value, &mut |node| {
+            needs_feedback |= matches!(
+                node,
+                Node::Number(Number::Field(Field::Tracks | Field::Events))
+            );
+        });
+        let needs = Needs::of_condition(&condition.value);
+        let sequence = Sequence {
+            steps: vec![Spanned {
+                span: condition.span.clone(),
+                value: Step {
+                    condition,
+                    absent_for_ns: None,
+                },
+            }],
+            within_ns: None,
+        };
+        Self {
             text: text.to_owned(),
-            root,
-        })
+            needs,
+            needs_feedback,
+            program: Program::new(&sequence, None),
+        }
     }
 
-    /// The text it was compiled from: what [`GateProgram::parse`] takes again in another process.
+    /// The text it was compiled from.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// What must be measured for it.
+    #[must_use]
+    pub fn needs(&self) -> Needs {
+        self.needs
+    }
+
+    /// It asks for what the stream's rules and tracks say: `tracks` or `events`.
+    #[must_use]
+    pub fn needs_feedback(&self) -> bool {
+        self.needs_feedback
     }
 }
 
@@ -60,6 +101,8 @@ impl GateProgram {
 pub struct Gate {
     program: GateProgram,
     admitted_pts_ns: Option<u64>,
+    memory: Memory,
+    shared: Shared,
 }
 
 impl Gate {
@@ -67,86 +110,57 @@ impl Gate {
     #[must_use]
     pub fn new(program: GateProgram) -> Self {
         Self {
-            program,
             admitted_pts_ns: None,
+            memory: program.program.memory(),
+            shared: program.program.shared(),
+            program,
         }
     }
 
+    /// Puts another program in. Intervals count on from the last frame that was let through.
+    pub fn replace(&mut self, program: GateProgram) {
+        *self = Self {
+            admitted_pts_ns: self.admitted_pts_ns,
+            ..Self::new(program)
+        };
+    }
+
     /// Whether the model should run on this frame. A frame let through counts as run on.
+    /// Allocates nothing.
     ///
     /// When PTS goes back, the stream has begun anew: intervals count as passed.
-    pub fn admit(&mut self, facts: &GateFacts) -> bool {
-        let admitted = self.program.root.holds(&SinceAdmitted {
+    pub fn admit(&mut self, facts: &GateFacts<'_>) -> bool {
+        let scene = Scene {
+            pts_ns: facts.pts_ns,
+            wall_ms: facts.wall_ms,
+            inferred: false,
+            aspect: 1.0,
             motion: facts.motion,
-            elapsed_ns: self
-                .admitted_pts_ns
-                .and_then(|admitted| facts.pts_ns.checked_sub(admitted)),
-        });
+            zone_motion: facts.zone_motion,
+            fps: 0.0,
+            events: facts.events,
+            stream: facts.stream,
+            stream_labels: facts.stream_labels,
+            zones: &[],
+            lines: &[],
+            tracks: &[],
+            labels: &[],
+            dwell_ns: &[],
+            attributes: &[],
+        };
+        let since_ns = self
+            .admitted_pts_ns
+            .and_then(|admitted_ns| facts.pts_ns.checked_sub(admitted_ns));
+        let admitted = self.program.program.admits(
+            &scene,
+            facts.tracks,
+            since_ns,
+            &mut self.shared,
+            &mut self.memory,
+        );
         if admitted {
             self.admitted_pts_ns = Some(facts.pts_ns);
         }
         admitted
-    }
-}
-
-struct SinceAdmitted {
-    motion: f32,
-    /// `None`: no frame was let through yet.
-    elapsed_ns: Option<u64>,
-}
-
-impl Facts for SinceAdmitted {
-    fn number(&self, field: Field) -> f64 {
-        match field {
-            Field::Motion => f64::from(self.motion),
-            _ => 0.0,
-        }
-    }
-
-    fn passed(&self, interval_ns: u64) -> bool {
-        self.elapsed_ns.is_none_or(|elapsed| elapsed >= interval_ns)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECOND_NS: u64 = 1_000_000_000;
-
-    fn gate(text: &str) -> Gate {
-        Gate::new(GateProgram::parse(text).expect("a good gate"))
-    }
-
-    fn admits(gate: &mut Gate, motion: f32, pts_ns: u64) -> bool {
-        gate.admit(&GateFacts { motion, pts_ns })
-    }
-
-    #[test]
-    fn motion_lets_a_frame_through_and_so_does_time() {
-        let mut gate = gate("motion > 0.5% or every(2s)");
-        assert!(admits(&mut gate, 0.0, 0), "the first frame");
-        assert!(!admits(&mut gate, 0.005, SECOND_NS), "not above");
-        assert!(admits(&mut gate, 0.0051, SECOND_NS + 1));
-        assert!(
-            !admits(&mut gate, 0.0, 3 * SECOND_NS),
-            "2 s count from the last frame let through"
-        );
-        assert!(admits(&mut gate, 0.0, 3 * SECOND_NS + 1));
-    }
-
-    #[test]
-    fn a_stream_that_begins_anew_is_not_blocked() {
-        let mut gate = gate("every(10s)");
-        assert!(admits(&mut gate, 0.0, 500 * SECOND_NS));
-        assert!(admits(&mut gate, 0.0, 0));
-        assert!(!admits(&mut gate, 0.0, SECOND_NS));
-    }
-
-    #[test]
-    fn mistakes_are_all_reported() {
-        let diagnostics = GateProgram::parse("label == \"x\" or moton > 1%").expect_err("bad");
-        let codes: Vec<_> = diagnostics.iter().map(|d| (d.code, d.column)).collect();
-        assert_eq!(codes, [("R0303", 1), ("R0301", 17)]);
     }
 }

@@ -1,4 +1,25 @@
-//! Whether a list of corners encloses an area.
+//! Whether a list of corners encloses an area, and what lies inside.
+
+/// Whether a point lies in a polygon: an odd number of edges is crossed on the way
+/// out to the right (W. R. Franklin's PNPOLY).
+///
+/// What lies on the right or lower border of the picture is moved inside by a hair.
+pub(crate) fn contains(corners: &[[f32; 2]], point: [f32; 2]) -> bool {
+    const INSIDE: f32 = 1.0 - f32::EPSILON;
+    let [x, y] = point.map(|coordinate| coordinate.min(INSIDE));
+    let mut inside = false;
+    let mut previous = corners.last();
+    for corner in corners {
+        if let Some(&[x1, y1]) = previous {
+            let [x2, y2] = *corner;
+            if (y1 > y) != (y2 > y) && x < (x1 - x2) * (y - y2) / (y1 - y2) + x2 {
+                inside = !inside;
+            }
+        }
+        previous = Some(corner);
+    }
+    inside
+}
 
 /// Two edges that meet where they should not, by their first corners.
 ///
@@ -63,6 +84,30 @@ fn folds_back(a: [f32; 2], b: [f32; 2], c: [f32; 2]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn points_in_a_concave_polygon() {
+        let polygon = [[0.1, 0.1], [0.9, 0.1], [0.9, 0.9], [0.5, 0.3], [0.1, 0.9]];
+        for (point, inside) in [
+            ([0.2, 0.2], true),
+            ([0.5, 0.2], true),
+            ([0.5, 0.4], false),
+            ([0.85, 0.8], true),
+            ([0.05, 0.2], false),
+            ([0.95, 0.2], false),
+            ([0.5, 0.05], false),
+        ] {
+            assert_eq!(contains(&polygon, point), inside, "{point:?}");
+        }
+    }
+
+    #[test]
+    fn the_border_of_the_picture_is_inside() {
+        let whole = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]];
+        for point in [[0.0, 0.0], [1.0, 0.5], [0.5, 1.0], [1.0, 1.0]] {
+            assert!(contains(&whole, point), "{point:?}");
+        }
+    }
 
     #[test]
     fn simple_polygons_pass_and_others_name_their_edges() {

@@ -3,11 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use crate::action::Action;
+use crate::cost::Cost;
 use crate::diagnostic::Diagnostic;
+use crate::duration::format_duration;
 use crate::gate::GateProgram;
 use crate::load;
 use crate::message::Message;
-use crate::program::Program;
+use crate::polygon;
+use crate::when::When;
 
 /// What a rule file is checked against.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -16,6 +20,8 @@ pub struct Context {
     pub labels: BTreeSet<String>,
     /// The run's models.
     pub models: BTreeSet<String>,
+    /// Whether a model of the run finds landmarks.
+    pub landmarks: bool,
 }
 
 /// A rule file, checked and compiled.
@@ -23,7 +29,7 @@ pub struct Context {
 pub struct RuleFile {
     /// Zones, in the order of the file: bit `i` of [`crate::TrackFacts::zones`] is zone `i`.
     pub zones: Vec<Zone>,
-    /// Lines, in the order of the file.
+    /// Lines, in the order of the file: bit `i` of [`crate::TrackFacts::crossed_right`] is line `i`.
     pub lines: Vec<Line>,
     /// Gates, by model.
     pub gates: BTreeMap<String, GateProgram>,
@@ -63,6 +69,18 @@ pub struct Zone {
     pub anchor: Anchor,
 }
 
+impl Zone {
+    /// Whether a point, 0 to 1 of the picture's width and height, lies inside.
+    ///
+    /// Of a point on an edge, the left and upper edges count as inside. An object cut
+    /// off by the picture stands on its very border, so what lies on the right or
+    /// lower border of the picture is moved inside by a hair.
+    #[must_use]
+    pub fn contains(&self, point: [f32; 2]) -> bool {
+        polygon::contains(&self.polygon, point)
+    }
+}
+
 /// The point of a box that stands for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Anchor {
@@ -73,7 +91,7 @@ pub enum Anchor {
     Center,
 }
 
-/// A named line across the picture.
+/// A named line across the picture. Left and right are those of who walks from `from` to `to`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Line {
     /// Its name.
@@ -92,31 +110,124 @@ pub struct Rule {
     /// What it is evaluated for.
     pub on: Subject,
     /// The condition.
-    pub when: Program,
+    pub when: When,
     /// The condition must hold so long, in event time, before the rule fires.
     pub for_ns: u64,
     /// Interruptions of the condition up to so long are overlooked.
     pub gap_ns: u64,
+    /// The event stays open so long after the condition has ceased to hold; when it holds
+    /// again meanwhile, the same event goes on.
+    pub keep_ns: u64,
+    /// How often it may fire.
+    pub limit: Option<Limit>,
     /// Labels that its events carry.
     pub labels: BTreeMap<String, String>,
     /// What its events say.
     pub message: Message,
-    /// What is done when it fires; never empty.
-    pub actions: BTreeSet<Action>,
+    /// What is done when it fires, in the order of the file; never empty, nothing twice.
+    pub actions: Vec<Action>,
+    /// What its state hangs on.
+    pub shape: Shape,
+}
+
+impl Rule {
+    /// Whether a firing makes an event that is recorded and delivered.
+    ///
+    /// All do but those of rules that only draw, tag or run a model on the crop: those
+    /// serve other rules and the picture.
+    #[must_use]
+    pub fn alerts(&self) -> bool {
+        self.actions.iter().any(Action::alerts)
+    }
+
+    /// An upper bound of the work of one evaluation.
+    #[must_use]
+    pub fn cost(&self) -> Cost {
+        self.when.cost()
+    }
 }
 
 /// What a rule is evaluated for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject {
-    /// Each track of each frame.
+    /// Each track that is seen or predicted in a frame.
     Track,
+    /// Each frame that some model ran on.
+    Frame,
+    /// Each frame of the stream, also those that no model ran on.
+    Stream,
 }
 
-/// What is done when a rule fires.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Action {
-    /// An event is recorded and delivered.
-    Alert,
-    /// A picture of the frame is kept with the event.
-    Snapshot,
+/// How often a rule may fire: at most `max` times inside of `every`, for each key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    /// Whose firings count together.
+    pub per: LimitKey,
+    /// The window, in event time.
+    pub every_ns: u64,
+    /// Firings inside of the window, 1 or more.
+    pub max: u32,
+}
+
+/// Whose firings a [`Limit`] counts together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LimitKey {
+    /// Those of the rule for one track.
+    Track,
+    /// Those of the rule.
+    Rule,
+    /// Those of all rules of the stream.
+    Stream,
+}
+
+/// What the state of a rule hangs on: when two rules of one name have the same shape, the
+/// state of the one is good for the other.
+///
+/// Labels, message, limit, `keep` and actions are no part of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Shape {
+    pub(crate) on: Subject,
+    /// The condition in canonical form.
+    pub(crate) when: String,
+    pub(crate) for_ns: u64,
+    pub(crate) gap_ns: u64,
+    /// Zones that the condition names.
+    pub(crate) zones: Vec<Zone>,
+    /// Lines that the condition names.
+    pub(crate) lines: Vec<Line>,
+}
+
+impl Shape {
+    /// Why the state of a rule of shape `before` is not good for this one; `None` when it is.
+    ///
+    /// ```text
+    /// `for` changed from 10s to 5s
+    /// ```
+    #[must_use]
+    pub fn reset_reason(&self, before: &Self) -> Option<String> {
+        let duration = |clause: &str, old: u64, new: u64| {
+            let (old_text, new_text) = (format_duration(old), format_duration(new));
+            (old != new).then(|| format!("`{clause}` changed from {old_text} to {new_text}"))
+        };
+        if self.on != before.on {
+            return Some("`on` changed".to_owned());
+        }
+        if self.when != before.when {
+            return Some("its condition changed".to_owned());
+        }
+        // The conditions are the same, so they name the same zones and lines in one order.
+        let zones = self.zones.iter().zip(&before.zones);
+        let lines = self.lines.iter().zip(&before.lines);
+        duration("for", before.for_ns, self.for_ns)
+            .or_else(|| duration("gap", before.gap_ns, self.gap_ns))
+            .or_else(|| {
+                let changed = zones.clone().find(|(new, old)| new != old)?;
+                Some(format!("zone `{}` changed", changed.0.name))
+            })
+            .or_else(|| {
+                let changed = lines.clone().find(|(new, old)| new != old)?;
+                Some(format!("line `{}` changed", changed.0.name))
+            })
+            .or_else(|| (self != before).then(|| "its zones or lines changed".to_owned()))
+    }
 }

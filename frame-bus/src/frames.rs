@@ -273,6 +273,10 @@ impl FrameLoan {
 
 /// What a consumer takes from a stream.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a frame is what almost always comes; it is moved, never stored as this"
+)]
 pub enum Incoming {
     /// A frame.
     Frame(Frame),

@@ -4,12 +4,13 @@
 //! they mean is decided by `checked`, once, on the reading side.
 
 use contract::geometry::{I420Layout, PixelSize, SIDE_MAX};
+use contract::motion::{COLUMNS, Cells, ROWS, WORDS};
 use iceoryx2::prelude::ZeroCopySend;
 
 use crate::error::BusError;
 
 /// Says "this was written by a Sluice of this layout".
-const MAGIC: u32 = 0x534c_4335;
+const MAGIC: u32 = 0x534c_4336;
 
 const FLAG_DISCONTINUITY: u32 = 1;
 const FLAG_END_OF_STREAM: u32 = 2;
@@ -67,6 +68,8 @@ pub struct FrameStamp {
     pub captured_ns: u64,
     /// Fraction of the picture that moved, 0 to 1.
     pub motion: f32,
+    /// Where it moved.
+    pub moved: Cells,
     /// How to make colours of it.
     pub colour: ColourMatrix,
     /// The source was interrupted before this frame.
@@ -105,7 +108,12 @@ pub struct FrameHeader {
     flags: u32,
     motion: f32,
     reserved: u32,
+    /// Every bit is a cell, so there is nothing here that could be wrong.
+    moved: [u64; WORDS],
 }
+
+const _: () = assert!(COLUMNS * ROWS == WORDS * 64);
+const _: () = assert!(size_of::<FrameHeader>() == 160 && align_of::<FrameHeader>() == 8);
 
 /// A checked frame header.
 #[derive(Debug, Clone, Copy)]
@@ -156,6 +164,7 @@ impl FrameHeader {
             },
             motion: stamp.motion,
             reserved: 0,
+            moved: *stamp.moved.words(),
         }
     }
 
@@ -252,6 +261,7 @@ impl FrameHeader {
                 pts_ns: self.pts_ns,
                 captured_ns: self.captured_ns,
                 motion: self.motion,
+                moved: Cells::from_words(self.moved),
                 colour,
                 discontinuity: self.flags & FLAG_DISCONTINUITY != 0,
             },
@@ -383,6 +393,7 @@ mod tests {
             pts_ns: 1,
             captured_ns: 2,
             motion: 0.25,
+            moved: Cells::of(|[x, y]| x < 0.5 && y > 0.5),
             colour: ColourMatrix::Bt709,
             discontinuity: true,
         }
@@ -467,11 +478,13 @@ mod tests {
                 flags: 0,
                 motion: 0.0,
                 reserved: 0,
+                moved: [u64::from(words[0]) << 32 | u64::from(words[1]); WORDS],
             };
             let payload = vec![0; length];
             if let Ok(checked) = header.checked(&payload)
                 && checked.memory == MemoryKind::Host
             {
+                prop_assert!(checked.stamp.moved.count() as usize <= COLUMNS * ROWS);
                 for plane in 0..3 {
                     let end = checked.layout.offsets[plane]
                         + checked.layout.strides[plane] * checked.layout.rows[plane];

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use contract::detection::{Detection, Skip};
 use contract::geometry::{BoundingBox, PixelSize};
+use contract::motion::Cells;
 use contract::name::WorkerId;
 use contract::spec::{FrameServiceSpec, QueuePolicy};
 use frame_bus::supervision::Root;
@@ -49,6 +50,7 @@ fn stamp(sequence_number: u64) -> FrameStamp {
         pts_ns: sequence_number * 40_000_000,
         captured_ns: 1,
         motion: 0.5,
+        moved: Cells::of(|[x, _]| x < 0.25),
         colour: ColourMatrix::Bt601,
         discontinuity: false,
     }

@@ -18,6 +18,9 @@ use crate::timeline::Timeline;
 /// Access units taken in one turn, so that a quick stream does not starve the others.
 const UNITS_PER_TURN_MAX: usize = 32;
 
+/// Turns to hand over what is left when a stream is served no more; its producer may go on.
+const LAST_TURNS_MAX: usize = 4;
+
 /// Media time queued before the payloader; more means that no viewer takes anything.
 const QUEUE_TIME_MAX: gst::ClockTime = gst::ClockTime::from_seconds(2);
 
@@ -68,7 +71,8 @@ enum Fate {
 }
 
 impl Feed {
-    /// Subscribes to a stream and goes on with its book.
+    /// Subscribes to a stream and goes on with its book. Viewers find it once its mount is
+    /// open: [`Feed::show`].
     pub(crate) fn open(
         bus: &Bus,
         stream: &StreamName,
@@ -88,6 +92,44 @@ impl Feed {
             output: None,
             ended_at: None,
         })
+    }
+
+    /// Which stream it is.
+    pub(crate) fn stream(&self) -> &StreamName {
+        &self.stream
+    }
+
+    /// Opens the mount.
+    pub(crate) fn show(&self) {
+        self.mount.open();
+    }
+
+    /// Hands over what has come, then closes the mount: who watches is sent home.
+    pub(crate) fn retire(&mut self) -> Result<(), BusError> {
+        for _ in 0..LAST_TURNS_MAX {
+            if !self.turn()? {
+                break;
+            }
+        }
+        let waits = |output: &Output| output.last_sequence.is_none();
+        if self.output.as_ref().is_some_and(waits) {
+            // Nobody plays it yet: a DESCRIBE waits for the first key frame.
+            let stream = &self.stream;
+            self.mount
+                .refuse_media(&format!("stream {stream} is not served any more"));
+        }
+        self.mount.close();
+        self.output = None;
+        Ok(())
+    }
+
+    /// Goes on at another mount, after [`Feed::retire`].
+    pub(crate) fn move_to(&mut self, mount: Mount) {
+        self.count_viewers();
+        self.viewers_before = self.book.counters().viewers_total;
+        self.mount = mount;
+        self.count_viewers();
+        self.show();
     }
 
     /// Takes what has come and hands it over; says whether there may be more.

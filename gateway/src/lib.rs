@@ -6,6 +6,7 @@
 //! | [`run`] | the worker's life: spec, loop, drain | main |
 //! | `feed` | one stream: counts access units and hands them over | main |
 //! | `gop` | the group of pictures a new viewer begins with | main |
+//! | `plan` | from one spec to another: pure | main |
 //! | `timeline` | PTS to running time | main |
 //! | `server` | RTSP: mounts, media, sessions | `rtsp`, and one a connection |
 //!
@@ -18,18 +19,20 @@
 
 mod feed;
 mod gop;
+mod plan;
 mod server;
 mod timeline;
 
 use std::time::{Duration, Instant};
 
 use contract::control::{FromWorker, ToWorker};
-use contract::spec::{GatewaySpec, Role, WorkerSpec};
+use contract::spec::{GatewaySpec, GatewayStreamSpec, Role, WorkerSpec};
 use frame_bus::{Bus, BusError, Listener, Waker};
 use worker::{Control, Failure};
 
 use crate::feed::Feed;
-use crate::server::{ELEMENTS, END_FLUSH, Server};
+use crate::plan::Plan;
+use crate::server::{ELEMENTS, END_FLUSH, Mount, Server};
 
 /// Longest turn of the main loop, so that the books show it is alive.
 const TURN_MAX: Duration = Duration::from_millis(200);
@@ -45,7 +48,7 @@ enum GatewayError {
     )]
     Listen {
         address: String,
-        port: u16,
+        port: String,
         reason: String,
     },
     #[error("GStreamer does not start: {0}")]
@@ -93,13 +96,20 @@ pub fn run(spec: WorkerSpec, control: Control) -> Result<(), Failure> {
         let waker = gateway.waker.clone();
         move || waker.wake()
     });
-    control.send(FromWorker::Ready(gateway.serves(role)));
+    control.send(FromWorker::Ready(gateway.serves()));
 
     let mut drain_until = None;
     while !control.stopping() {
         while let Some(message) = control.try_receive() {
-            if matches!(message, ToWorker::Drain) {
-                drain_until.get_or_insert_with(|| Instant::now() + DRAIN_MAX);
+            match message {
+                ToWorker::Drain => {
+                    drain_until.get_or_insert_with(|| Instant::now() + DRAIN_MAX);
+                }
+                ToWorker::Reconfigure { generation, role } => {
+                    let result = gateway.reconfigure(*role)?;
+                    control.reconfigured(generation, result);
+                }
+                ToWorker::Configure(_) | ToWorker::Start | ToWorker::EventCommitted(_) => {}
             }
         }
         gateway.turn(TURN_MAX).map_err(GatewayError::from)?;
@@ -113,8 +123,10 @@ pub fn run(spec: WorkerSpec, control: Control) -> Result<(), Failure> {
 
 /// The server and what feeds it.
 struct Gateway {
+    spec: GatewaySpec,
     feeds: Vec<Feed>,
     server: Server,
+    bus: Bus,
     listener: Listener,
     waker: Waker,
 }
@@ -127,30 +139,77 @@ impl Gateway {
             return Err(GatewayError::NoElement(name));
         }
         let bus = Bus::open(&spec.bus, &spec.worker.to_string())?;
-        let listener = Listener::open(&bus, &spec.worker)?;
         let waker = Waker::open(&bus, &spec.worker)?;
-        let paths = role
-            .streams
-            .iter()
-            .map(|stream| format!("/{}", stream.mount));
-        let (server, mounts) = Server::open(&role.address, role.rtsp_port, paths, &waker)?;
-        let feeds = role
-            .streams
-            .iter()
-            .zip(mounts)
-            .map(|(stream, mount)| {
-                Feed::open(&bus, &stream.stream, &stream.book, spec.incarnation, mount)
-            })
-            .collect::<Result<_, BusError>>()?;
-        Ok(Self {
-            feeds,
-            server,
-            listener,
+        let mut gateway = Self {
+            spec: role.clone(),
+            feeds: Vec::new(),
+            server: Server::new(&role.address, role.rtsp_port, waker.clone()),
+            listener: Listener::open(&bus, &spec.worker)?,
+            bus,
             waker,
-        })
+        };
+        gateway.feeds = gateway.open_feeds(&role.streams, spec.incarnation)?;
+        gateway.feeds.iter().for_each(Feed::show);
+        gateway.server.listen()?;
+        Ok(gateway)
     }
 
-    fn serves(&self, role: &GatewaySpec) -> String {
+    /// `incarnation` is over 0 when what was missed before was missed by a crash.
+    fn open_feeds(
+        &self,
+        streams: &[GatewayStreamSpec],
+        incarnation: u32,
+    ) -> Result<Vec<Feed>, BusError> {
+        let open = |stream: &GatewayStreamSpec| {
+            let mount = self.mount(stream);
+            Feed::open(&self.bus, &stream.stream, &stream.book, incarnation, mount)
+        };
+        streams.iter().map(open).collect()
+    }
+
+    fn mount(&self, stream: &GatewayStreamSpec) -> Mount {
+        self.server.mount(format!("/{}", stream.mount))
+    }
+
+    /// Goes over to another spec. Streams that stay where they are notice nothing. The inner
+    /// result is the answer: what was done, or why nothing was.
+    fn reconfigure(&mut self, wanted: Role) -> Result<Result<Vec<String>, String>, GatewayError> {
+        let plan = match Plan::between(&self.spec, wanted) {
+            Ok(plan) => plan,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let added = match self.open_feeds(&plan.added, 0) {
+            Ok(added) => added,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        // A path may go from one stream to another, so all are left before any is taken.
+        let goes = |feed: &mut Feed| plan.removed.contains(feed.stream());
+        for mut feed in self.feeds.extract_if(.., goes) {
+            feed.retire()?;
+        }
+        let wanted = |feed: &Feed| {
+            let mut moved = plan.moved.iter();
+            moved.find(|stream| stream.stream == *feed.stream())
+        };
+        for feed in &mut self.feeds {
+            if wanted(feed).is_some() {
+                feed.retire()?;
+            }
+        }
+        for index in 0..self.feeds.len() {
+            if let Some(stream) = wanted(&self.feeds[index]) {
+                let mount = self.mount(stream);
+                self.feeds[index].move_to(mount);
+            }
+        }
+        added.iter().for_each(Feed::show);
+        self.feeds.extend(added);
+        self.spec = plan.wanted;
+        Ok(Ok(plan.notes))
+    }
+
+    fn serves(&self) -> String {
+        let role = &self.spec;
         let mounts: Vec<&str> = role
             .streams
             .iter()

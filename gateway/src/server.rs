@@ -63,22 +63,30 @@ const CONNECTION_LINGER_S: i32 = 1;
 /// From the end of a media to the end of its sessions: the last access units and the RTCP BYE go out.
 pub(crate) const END_FLUSH: Duration = Duration::from_millis(300);
 
-/// A running server. It stops when dropped.
+/// A server. It stops when dropped.
 pub(crate) struct Server {
     server: RTSPServer,
-    listening: glib::Source,
-    main_loop: glib::MainLoop,
-    thread: Option<JoinHandle<()>>,
+    sessions: RTSPSessionPool,
+    mount_points: RTSPMountPoints,
+    mounts: Mounts,
+    context: glib::MainContext,
+    waker: Waker,
+    listening: Option<Listening>,
 }
 
+/// What there is once it listens.
+struct Listening {
+    source: glib::Source,
+    main_loop: glib::MainLoop,
+    thread: JoinHandle<()>,
+}
+
+/// The mounts there are, for the handlers of the server library: they must not own them.
+type Mounts = Arc<Mutex<Vec<Weak<Shared>>>>;
+
 impl Server {
-    /// Listens, with one mount a path (`/yard`); `waker` wakes the loop that feeds the mounts.
-    pub(crate) fn open(
-        address: &str,
-        port: u16,
-        paths: impl IntoIterator<Item = String>,
-        waker: &Waker,
-    ) -> Result<(Self, Vec<Mount>), GatewayError> {
+    /// A server that does not listen yet; `waker` wakes the loop that feeds its mounts.
+    pub(crate) fn new(address: &str, port: u16, waker: Waker) -> Self {
         let server = RTSPServer::new();
         server.set_address(address);
         server.set_service(&port.to_string());
@@ -91,32 +99,47 @@ impl Server {
         server.set_session_pool(Some(&sessions));
         let mount_points = RTSPMountPoints::new();
         server.set_mount_points(Some(&mount_points));
-        let context = glib::MainContext::new();
-
-        let mounts: Vec<Mount> = paths
-            .into_iter()
-            .map(|path| {
-                Mount(Arc::new(Shared {
-                    path,
-                    mount_points: mount_points.clone(),
-                    sessions: sessions.clone(),
-                    context: context.clone(),
-                    waker: waker.clone(),
-                    state: Mutex::default(),
-                }))
-            })
-            .collect();
-        mounts.iter().for_each(Mount::install);
+        let mounts = Mounts::default();
         watch_sessions(&server, &sessions, &mount_points, &mounts);
+        Self {
+            server,
+            sessions,
+            mount_points,
+            mounts,
+            context: glib::MainContext::new(),
+            waker,
+            listening: None,
+        }
+    }
 
-        let listening = server
+    /// A path (`/yard`), at which nothing is found before [`Mount::open`].
+    pub(crate) fn mount(&self, path: String) -> Mount {
+        let mount = Mount(Arc::new(Shared {
+            path,
+            mount_points: self.mount_points.clone(),
+            sessions: self.sessions.clone(),
+            context: self.context.clone(),
+            waker: self.waker.clone(),
+            state: Mutex::default(),
+        }));
+        let mut mounts = lock(&self.mounts);
+        mounts.retain(|mount| mount.strong_count() > 0);
+        mounts.push(Arc::downgrade(&mount.0));
+        mount
+    }
+
+    /// Begins to listen.
+    pub(crate) fn listen(&mut self) -> Result<(), GatewayError> {
+        let source = self
+            .server
             .create_source(gio::Cancellable::NONE)
             .map_err(|error| GatewayError::Listen {
-                address: address.to_owned(),
-                port,
+                address: self.server.address().map(String::from).unwrap_or_default(),
+                port: self.server.service().into(),
                 reason: error.message().to_owned(),
             })?;
-        listening.attach(Some(&context));
+        source.attach(Some(&self.context));
+        let sessions = self.sessions.clone();
         let cleanup = glib::timeout_source_new(
             SESSION_CLEANUP_INTERVAL,
             Some("session cleanup"),
@@ -126,21 +149,20 @@ impl Server {
                 glib::ControlFlow::Continue
             },
         );
-        cleanup.attach(Some(&context));
+        cleanup.attach(Some(&self.context));
 
-        let main_loop = glib::MainLoop::new(Some(&context), false);
+        let main_loop = glib::MainLoop::new(Some(&self.context), false);
         let running = main_loop.clone();
         let thread = thread::Builder::new()
             .name("rtsp".to_owned())
             .spawn(move || running.run())
             .map_err(GatewayError::Thread)?;
-        let server = Self {
-            server,
-            listening,
+        self.listening = Some(Listening {
+            source,
             main_loop,
-            thread: Some(thread),
-        };
-        Ok((server, mounts))
+            thread,
+        });
+        Ok(())
     }
 
     /// The port it listens on.
@@ -151,19 +173,20 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.listening.destroy();
+        let Some(listening) = self.listening.take() else {
+            return;
+        };
+        listening.source.destroy();
         self.server
             .client_filter(Some(&mut |_, _| RTSPFilterResult::Remove));
         // From inside the loop: a loop that is told to quit before it runs would run for ever.
-        let main_loop = self.main_loop.clone();
+        let main_loop = listening.main_loop;
         let quit = glib::idle_source_new(Some("quit"), glib::Priority::DEFAULT, move || {
             main_loop.quit();
             glib::ControlFlow::Break
         });
-        quit.attach(Some(&self.main_loop.context()));
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
+        quit.attach(Some(&self.context));
+        if listening.thread.join().is_err() {
             tracing::error!("the RTSP server's thread has panicked");
         }
     }
@@ -184,6 +207,8 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
+    /// Whoever comes gets no media any more.
+    closed: bool,
     media: Option<Media>,
     /// Ids of the sessions that play.
     viewers: HashSet<String>,
@@ -203,6 +228,24 @@ pub(crate) struct Media {
 }
 
 impl Mount {
+    /// From now on whoever comes is served.
+    pub(crate) fn open(&self) {
+        self.install();
+    }
+
+    /// Nothing is found at the path any more, and those who watch are sent home.
+    pub(crate) fn close(&self) {
+        self.0.mount_points.remove_factory(&self.0.path);
+        let ended = {
+            let mut state = self.state();
+            state.closed = true;
+            state.media.take()
+        };
+        if let Some(media) = ended {
+            self.end(media);
+        }
+    }
+
     /// The media there is, if somebody has asked for the stream.
     pub(crate) fn media(&self) -> Option<Media> {
         self.state().media.clone()
@@ -259,7 +302,7 @@ impl Mount {
     pub(crate) fn refuse_media(&self, reason: &str) {
         let refused = self.state().media.take();
         if let Some(media) = refused {
-            gst::element_error!(media.source, gst::ResourceError::NotFound, ["{reason}"]);
+            refuse(&media.source, reason);
         }
     }
 
@@ -282,7 +325,13 @@ impl Mount {
             .ok()
             .and_then(|bin| bin.by_name("source"))
             .and_then(|source| source.downcast::<AppSrc>().ok());
-        let (Some(this), Some(source)) = (mount.upgrade().map(Self), source) else {
+        let Some(source) = source else {
+            return;
+        };
+        let this = mount.upgrade().map(Self);
+        let Some(this) = this.filter(|mount| !mount.state().closed) else {
+            // Asked for at the moment the mount was closed: nobody would ever feed it.
+            refuse(&source, "the stream is not served any more");
             return;
         };
         let mount = mount.clone();
@@ -333,8 +382,17 @@ impl Mount {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.state)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Lets the media fail that this source belongs to.
+fn refuse(source: &AppSrc, reason: &str) {
+    gst::element_error!(source, gst::ResourceError::NotFound, ["{reason}"]);
 }
 
 /// Ends every session that plays `media`.
@@ -358,21 +416,17 @@ fn watch_sessions(
     server: &RTSPServer,
     sessions: &RTSPSessionPool,
     mount_points: &RTSPMountPoints,
-    mounts: &[Mount],
+    mounts: &Mounts,
 ) {
-    let mounts: Arc<[Weak<Shared>]> = mounts
-        .iter()
-        .map(|mount| Arc::downgrade(&mount.0))
-        .collect();
-    let leaving = Arc::clone(&mounts);
+    let leaving = Arc::clone(mounts);
     sessions.connect_session_removed(move |_, session| {
-        for mount in leaving.iter().filter_map(Weak::upgrade).map(Mount) {
+        for mount in present(&leaving) {
             if mount.state().viewers.remove(&session_id(session)) {
                 tracing::info!(path = mount.0.path, "a viewer has left");
             }
         }
     });
-    let mount_points = mount_points.clone();
+    let (mount_points, mounts) = (mount_points.clone(), Arc::clone(mounts));
     let played = move |_: &RTSPClient, context: &RTSPContext| {
         let path = context
             .uri()
@@ -380,7 +434,7 @@ fn watch_sessions(
         let (Some(session), Some(path)) = (context.session(), path) else {
             return;
         };
-        for mount in mounts.iter().filter_map(Weak::upgrade).map(Mount) {
+        for mount in present(&mounts) {
             if mount.0.path == path.as_str() {
                 let mut state = mount.state();
                 if state.viewers.insert(session_id(session)) {
@@ -400,6 +454,11 @@ fn watch_sessions(
         client.set_post_session_timeout(CONNECTION_LINGER_S);
         client.connect_play_request(played.clone());
     });
+}
+
+fn present(mounts: &Mounts) -> Vec<Mount> {
+    let mounts = lock(mounts);
+    mounts.iter().filter_map(Weak::upgrade).map(Mount).collect()
 }
 
 fn session_id(session: &RTSPSession) -> String {

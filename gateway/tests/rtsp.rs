@@ -142,6 +142,94 @@ fn what_cannot_be_shown_is_refused() {
 }
 
 #[test]
+fn streams_come_and_go_while_another_is_watched() {
+    let rig = Rig::start(["yard"]);
+    let yard = Camera::start(&rig, "yard", Picture::Ball);
+    let stays = Viewer::tcp(&rig, "yard");
+    assert!(stays.decodes(20), "{stays:?}");
+    assert!(request(&rig, "DESCRIBE", "gate").starts_with("RTSP/1.0 404"));
+
+    let gate = rig.stream_spec("gate");
+    let added = rig.reconfigure(|spec| spec.streams.push(gate));
+    assert_eq!(added, Ok(vec!["stream gate: added at `gate`".to_owned()]));
+    let camera = Camera::start(&rig, "gate", Picture::Ball);
+    let goes = Viewer::tcp(&rig, "gate");
+    assert!(goes.decodes(20), "{goes:?}");
+
+    let removed = rig.reconfigure(|spec| spec.streams.truncate(1));
+    assert_eq!(removed, Ok(vec!["stream gate: removed".to_owned()]));
+    assert!(goes.is_told_the_end(), "{goes:?}");
+    assert!(request(&rig, "DESCRIBE", "gate").starts_with("RTSP/1.0 404"));
+    let book = rig.book("gate");
+    assert_eq!(book.check(), Ok(()));
+    assert_eq!(
+        (book.in_flight(), book.viewers, book.viewers_total),
+        (0, 0, 1)
+    );
+    camera.end();
+
+    // It may come back, and its book goes on.
+    let again = rig.stream_spec("gate");
+    rig.reconfigure(|spec| spec.streams.push(again))
+        .expect("it can be done");
+    let camera = Camera::restart(&rig, "gate", book.next_sequence, 0);
+    let back = Viewer::tcp(&rig, "gate");
+    assert!(back.decodes(20), "{back:?}");
+    let book = rig.book("gate");
+    assert_eq!((book.viewers, book.viewers_total), (1, 2));
+    drop(camera);
+
+    // Who watched the other stream has seen nothing of all this.
+    let before = stays.decoded();
+    assert!(stays.decodes(before + 20), "{stays:?}");
+    assert!(!stays.has_ended());
+    yard.end();
+    assert!(stays.is_told_the_end(), "{stays:?}");
+    let book = rig.book("yard");
+    assert_eq!(book.check(), Ok(()));
+    assert_eq!(book.viewers_total, 1);
+}
+
+#[test]
+fn a_stream_moves_to_another_mount_and_nothing_else_changes_live() {
+    let rig = Rig::start(["yard"]);
+    let _camera = Camera::start(&rig, "yard", Picture::Ball);
+    let viewer = Viewer::tcp(&rig, "yard");
+    assert!(viewer.decodes(20), "{viewer:?}");
+    let refused = rig.reconfigure(|spec| spec.rtsp_port += 1);
+    let reason = refused.expect_err("it listens");
+    assert!(reason.contains("the RTSP port"), "{reason}");
+
+    let moved = rig.reconfigure(|spec| spec.streams[0].mount = "court".to_owned());
+    let note = "stream yard: moved from `yard` to `court`".to_owned();
+    assert_eq!(moved, Ok(vec![note]));
+    assert!(viewer.is_told_the_end(), "{viewer:?}");
+    assert!(request(&rig, "DESCRIBE", "yard").starts_with("RTSP/1.0 404"));
+    let viewer = Viewer::tcp(&rig, "court");
+    assert!(viewer.decodes(20), "{viewer:?}");
+    let book = rig.book("yard");
+    assert_eq!((book.viewers, book.viewers_total), (1, 2));
+    assert_eq!(book.check(), Ok(()));
+}
+
+#[test]
+fn who_waits_for_a_picture_of_a_stream_that_goes_is_refused() {
+    let rig = Rig::start(["yard", "gate"]);
+    let asked = std::thread::scope(|scope| {
+        let asked = scope.spawn(|| request(&rig, "DESCRIBE", "gate"));
+        // Either it waits for the first key frame by now, or it comes when the mount is gone.
+        std::thread::park_timeout(Duration::from_millis(200));
+        rig.reconfigure(|spec| spec.streams.truncate(1))
+            .expect("it can be done");
+        asked.join().expect("a thread")
+    });
+    assert!(
+        asked.starts_with("RTSP/1.0 503") || asked.starts_with("RTSP/1.0 404"),
+        "{asked}"
+    );
+}
+
+#[test]
 fn a_port_in_use_is_a_bad_config() {
     let taken = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
     let port = taken.local_addr().expect("bound").port();

@@ -105,5 +105,6 @@ fn spec(file: PathBuf) -> InferSpec {
         sessions: None,
         library: None,
         streams: Vec::new(),
+        standby: false,
     }
 }

@@ -21,6 +21,8 @@ use crate::exchange::lock;
 pub struct Account {
     state: Mutex<State>,
     consumer: Waker,
+    /// The main loop of this worker, which may wait for the last frame of a stream.
+    dispatcher: Waker,
 }
 
 #[derive(Debug)]
@@ -47,6 +49,7 @@ enum End {
 impl Account {
     /// Opens the book, the results and the consumer's waker of a stream. `incarnation` counts
     /// this worker's starts: a gap before the first frame of a restarted one is a loss.
+    /// `dispatcher` wakes the main loop of this worker.
     ///
     /// # Errors
     /// When one of them cannot be opened.
@@ -55,6 +58,7 @@ impl Account {
         model: &ModelName,
         spec: &InferStreamSpec,
         incarnation: u32,
+        dispatcher: Waker,
     ) -> Result<Self, BusError> {
         let book = BookWriter::<InferCounters>::open(&spec.book)?;
         let arrivals = Arrivals::new(book.counters().next_sequence, incarnation);
@@ -67,6 +71,7 @@ impl Account {
                 end: End::Open,
             }),
             consumer: Waker::open(bus, &spec.consumer)?,
+            dispatcher,
         })
     }
 
@@ -114,6 +119,20 @@ impl Account {
         });
         state.end = End::Announced { next_sequence };
         self.tell_missed(&state, first_missed, next_sequence)?;
+        self.tell_end(&mut state)
+    }
+
+    /// No frame is taken any more, though the stream may go on: tells the consumer, once
+    /// nothing is in flight, that no result comes after those it has.
+    ///
+    /// # Errors
+    /// When results cannot be published.
+    pub fn close(&self) -> Result<(), BusError> {
+        let mut state = lock(&self.state);
+        if state.end == End::Open {
+            let next_sequence = state.arrivals.next_sequence();
+            state.end = End::Announced { next_sequence };
+        }
         self.tell_end(&mut state)
     }
 
@@ -204,6 +223,7 @@ impl Account {
             state.results.end_of_stream(next_sequence)?;
             state.end = End::Told { next_sequence };
             self.consumer.wake();
+            self.dispatcher.wake();
         }
         Ok(())
     }

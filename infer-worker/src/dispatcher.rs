@@ -1,269 +1,282 @@
-//! The main loop: takes frames from the bus, lets sessions run on them, sees to the end.
+//! The main loop: takes frames from the bus, lets sessions run on them, goes over to another
+//! spec when told, sees to the end.
 //!
 //! The dispatcher thread owns every queue; each session thread owns one engine. Between
-//! them stand the [`Exchange`] (frames) and the accounts (outcomes).
+//! them stand the [`crate::exchange`] (frames) and the accounts (outcomes).
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use contract::clock::monotonic_ns;
 use contract::control::ToWorker;
 use contract::detection::Skip;
-use frame_bus::{BusError, Listener, Waker};
+use contract::spec::{InferSpec, InferStreamSpec, Role};
+use frame_bus::{Bus, BusError, FrameSubscriber, Listener, Waker};
+use ort::environment::Environment;
 use worker::{Control, Failure};
 
 use crate::account::Account;
 use crate::engine::Engine;
-use crate::exchange::{Exchange, lock};
-use crate::scheduler::Turn;
-use crate::stream::{HeldFrame, Looked, Stream};
-use crate::tensor::Picture;
+use crate::family::Thresholds;
+use crate::gate::GateRules;
+use crate::reconfigure::{Prepared, Reconfiguration, Stage, Workforce};
+use crate::session::{Sessions, Shared};
+use crate::stream::{Looked, Parts, Stream};
 
 /// Longest sleep of the main loop: it says that it is alive at least so often.
 const TURN_MAX: Duration = Duration::from_millis(200);
 /// After the order to drain, streams that have not ended are given up.
 const DRAIN_MAX: Duration = Duration::from_millis(1500);
-/// Sessions are given so long to finish the frame they are on at the end.
-const FINISH_MAX: Duration = Duration::from_millis(500);
 /// Looks at the queues at the end.
 const LAST_LOOKS_MAX: usize = 8;
-/// A session longer on one frame than this hangs. The books then say nothing of progress any
-/// more, and the supervisor acts.
-const HANG: Duration = Duration::from_secs(10);
-/// Frames that may fail in a row before the model itself is taken to be broken.
-const FAILURES_MAX: u32 = 10;
 
-/// What the dispatcher and its sessions share.
+/// Where a worker stands on the bus.
 #[derive(Debug)]
-pub struct Shared {
-    exchange: Exchange<HeldFrame>,
-    accounts: Vec<Arc<Account>>,
-    failures: AtomicU32,
-    fault: Mutex<Option<String>>,
-    dispatcher: Waker,
+pub struct Place {
+    /// The bus.
+    pub bus: Bus,
+    /// What the main loop waits on.
+    pub listener: Listener,
+    /// What wakes it.
+    pub waker: Waker,
+    /// Counts the worker's starts. Frames missed before the first are lost by a crash when it
+    /// is over 0; what is missed when streams change hands in order is an overflow.
+    pub incarnation: u32,
 }
 
-impl Shared {
-    /// Shares an exchange and the accounts of its lanes; `dispatcher` wakes the main loop.
-    #[must_use]
-    pub fn new(
-        exchange: Exchange<HeldFrame>,
-        accounts: Vec<Arc<Account>>,
-        dispatcher: Waker,
-    ) -> Self {
-        Self {
-            exchange,
-            accounts,
-            failures: AtomicU32::new(0),
-            fault: Mutex::new(None),
-            dispatcher,
-        }
-    }
-
-    /// Ends the worker with a failure; the first is the one that is told.
-    fn fail(&self, message: String) {
-        lock(&self.fault).get_or_insert(message);
-        self.dispatcher.wake();
-    }
-}
-
-/// Session threads that have been started.
+/// The main loop and all it owns.
 #[derive(Debug)]
-pub struct Sessions {
+pub struct Dispatcher {
+    spec: InferSpec,
+    place: Place,
+    environment: Environment,
+    /// Sessions that were measured best at start, where they were measured.
+    measured: Option<usize>,
     shared: Arc<Shared>,
-    /// When each began on the frame it is on; 0 while it is on none.
-    busy_since_ns: Vec<Arc<AtomicU64>>,
-    /// Disconnected once every session thread has ended.
-    ended: Receiver<()>,
+    sessions: Sessions,
+    streams: Vec<Stream>,
+    leaving: Vec<Stream>,
+    reconfiguration: Option<Reconfiguration>,
 }
 
-impl Sessions {
-    /// Starts one thread an engine.
+impl Dispatcher {
+    /// Opens every stream of `spec` and lets the sessions begin.
     ///
     /// # Errors
-    /// When the system gives no more threads.
-    pub fn start(engines: Vec<Engine>, shared: Arc<Shared>) -> Result<Self, Failure> {
-        let (running, ended) = sync_channel(1);
-        let mut busy_since_ns = Vec::new();
-        for (index, engine) in engines.into_iter().enumerate() {
-            let busy = Arc::new(AtomicU64::new(0));
-            busy_since_ns.push(Arc::clone(&busy));
-            let session = Session {
-                engine,
-                shared: Arc::clone(&shared),
-                busy_since_ns: busy,
-                _running: running.clone(),
-            };
-            std::thread::Builder::new()
-                .name(format!("session-{index}"))
-                .spawn(move || session.guarded())
-                .map_err(|error| Failure::failed(format!("cannot start a session: {error}")))?;
-        }
-        Ok(Self {
+    /// When the rules of a stream cannot be read, or the bus refuses.
+    pub fn open(
+        spec: InferSpec,
+        place: Place,
+        environment: Environment,
+        engines: Vec<Engine>,
+    ) -> Result<Self, Failure> {
+        let rules = GateRules::compile(&spec.model, &spec.streams).map_err(Failure::bad_config)?;
+        let shared = Arc::new(Shared::new(Thresholds::of(&spec), place.waker.clone()));
+        let mut dispatcher = Self {
+            measured: spec.sessions.is_none().then_some(engines.len()),
+            sessions: Sessions::new(Arc::clone(&shared)),
+            spec,
+            place,
+            environment,
             shared,
-            busy_since_ns,
-            ended,
-        })
+            streams: Vec::new(),
+            leaving: Vec::new(),
+            reconfiguration: None,
+        };
+        let streams = dispatcher.spec.streams.clone();
+        let incarnation = dispatcher.place.incarnation;
+        let parts = dispatcher.open_parts(&streams, rules, incarnation);
+        let parts = parts.map_err(broken)?;
+        dispatcher.insert(&streams, parts);
+        dispatcher.sessions.start(engines)?;
+        Ok(dispatcher)
     }
 
-    fn hangs(&self) -> bool {
-        let now_ns = monotonic_ns();
-        self.busy_since_ns.iter().any(|busy| {
-            let since_ns = busy.load(Ordering::Relaxed);
-            since_ns > 0 && Duration::from_nanos(now_ns.saturating_sub(since_ns)) > HANG
-        })
-    }
-}
-
-impl Drop for Sessions {
-    /// Whatever way the main loop ends, no session waits on.
-    fn drop(&mut self) {
-        self.shared.exchange.close();
-    }
-}
-
-/// One session thread.
-struct Session {
-    engine: Engine,
-    shared: Arc<Shared>,
-    busy_since_ns: Arc<AtomicU64>,
-    _running: SyncSender<()>,
-}
-
-impl Session {
-    /// A panic, or a bus that is broken, ends the whole worker: the supervisor starts a clean one.
-    fn guarded(mut self) {
-        let shared = Arc::clone(&self.shared);
-        match catch_unwind(AssertUnwindSafe(|| self.run())) {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => shared.fail(error.to_string()),
-            Err(panic) => {
-                let text = panic.downcast_ref::<String>().map(String::as_str);
-                let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-                let text = text.unwrap_or("no message");
-                shared.fail(format!("a session panicked: {text}"));
+    /// Runs until drained, told to leave, or failed.
+    ///
+    /// # Errors
+    /// When the bus is broken, a session panics or the model fails frame after frame.
+    pub fn run(&mut self, control: &Control) -> Result<(), Failure> {
+        let mut draining_since: Option<Instant> = None;
+        loop {
+            let more = self.look_at_all().map_err(broken)?;
+            if let Some(fault) = self.shared.take_fault() {
+                return Err(Failure::failed(fault));
             }
+            self.tick();
+            self.go_over(control)?;
+            // One change after the other; the next waits in the channel.
+            while self.reconfiguration.is_none()
+                && let Some(message) = control.try_receive()
+            {
+                if let ToWorker::Reconfigure { generation, role } = message {
+                    self.reconfigure(control, generation, *role);
+                }
+            }
+            if control.draining() {
+                draining_since.get_or_insert_with(Instant::now);
+            }
+            let all_ended = self.streams.iter().all(Stream::ended) && self.leaving.is_empty();
+            let drained = draining_since.is_some() && all_ended;
+            let given_up = draining_since.is_some_and(|since| since.elapsed() > DRAIN_MAX);
+            if drained || given_up || control.stopping() {
+                break;
+            }
+            let timeout = if more { Duration::ZERO } else { TURN_MAX };
+            self.place.listener.wait(timeout).map_err(broken)?;
+        }
+        if let Some(unfinished) = self.reconfiguration.take() {
+            let reason = "the worker was told to leave".to_owned();
+            control.reconfigured(unfinished.generation, Err(reason));
+        }
+        self.finish().map_err(broken)?;
+        match self.shared.take_fault() {
+            Some(fault) => Err(Failure::failed(fault)),
+            None => Ok(()),
         }
     }
 
-    fn run(&mut self) -> Result<(), BusError> {
-        let shared = Arc::clone(&self.shared);
-        while let Some(turn) = shared.exchange.take(monotonic_ns) {
-            match turn {
-                Turn::Stale { lane, frame } => {
-                    let sequence_number = frame.frame().stamp().sequence_number;
-                    drop(frame);
-                    shared.accounts[lane].skipped(sequence_number, Skip::Stale)?;
-                }
-                Turn::Run { lane, frame } => {
-                    self.busy_since_ns.store(monotonic_ns(), Ordering::Relaxed);
-                    self.run_on(&shared.accounts[lane], frame)?;
-                    self.busy_since_ns.store(0, Ordering::Relaxed);
+    fn look_at_all(&mut self) -> Result<bool, BusError> {
+        let mut more = false;
+        for stream in &mut self.streams {
+            more |= stream.look(self.shared.exchange())? == Looked::More;
+        }
+        let mut index = 0;
+        while let Some(stream) = self.leaving.get_mut(index) {
+            if let Some(looked) = stream.leave(self.shared.exchange())? {
+                more |= looked == Looked::More;
+                index += 1;
+            } else {
+                tracing::info!(stream = %stream.name(), "not served any more");
+                self.leaving.swap_remove(index);
+            }
+        }
+        Ok(more)
+    }
+
+    /// Says in the books that the main loop and the sessions are alive.
+    fn tick(&mut self) {
+        if !self.sessions.hangs() {
+            let streams = self.streams.iter().chain(&self.leaving);
+            streams.for_each(|stream| stream.account().tick());
+        }
+    }
+
+    fn reconfigure(&mut self, control: &Control, generation: u64, wanted: Role) {
+        let workforce = Workforce {
+            environment: self.environment.clone(),
+            present: self.sessions.count(),
+            measured: self.measured,
+        };
+        let waker = self.place.waker.clone();
+        match Reconfiguration::begin(generation, &self.spec, wanted, workforce, waker) {
+            Ok(begun) => self.reconfiguration = Some(begun),
+            Err(reason) => control.reconfigured(generation, Err(reason)),
+        }
+    }
+
+    /// Takes a change one stage further, if it can go on.
+    fn go_over(&mut self, control: &Control) -> Result<(), Failure> {
+        let Some(mut change) = self.reconfiguration.take() else {
+            return Ok(());
+        };
+        if let Some(prepared) = change.prepared() {
+            match prepared.and_then(|prepared| self.apply(&change, prepared)) {
+                Ok(replaced) => change.stage = Stage::Leaving(replaced),
+                Err(reason) => {
+                    control.reconfigured(change.generation, Err(reason));
+                    return Ok(());
                 }
             }
+        }
+        match change.stage {
+            Stage::Leaving(rules) if self.leaving.is_empty() => {
+                let replaced = &change.plan.replaced;
+                // There is no way back any more: a clean worker gets it right, or says what is wrong.
+                let parts = self.open_parts(replaced, rules, 0).map_err(broken)?;
+                self.insert(replaced, parts);
+                self.spec = change.plan.wanted;
+                control.reconfigured(change.generation, Ok(change.plan.notes));
+            }
+            _ => self.reconfiguration = Some(change),
         }
         Ok(())
     }
 
-    fn run_on(&mut self, account: &Account, held: HeldFrame) -> Result<(), BusError> {
-        let taken = Instant::now();
-        let frame = held.frame();
-        let sequence_number = frame.stamp().sequence_number;
-        let letterbox = self.engine.prepare(&Picture {
-            layout: frame.layout(),
-            planes: [frame.plane(0), frame.plane(1), frame.plane(2)],
-            colour: frame.stamp().colour,
-        });
-        // The tensor is made: the slot is free for the next frame while the model runs.
-        drop(held);
-        match self.engine.infer(&letterbox) {
-            Ok(inference) => {
-                self.shared.failures.store(0, Ordering::Relaxed);
-                account.inferred(sequence_number, &inference, || taken.elapsed())
-            }
-            Err(error) => {
-                tracing::warn!(sequence_number, %error, "no result for a frame");
-                account.skipped(sequence_number, Skip::Failed)?;
-                let failures = self.shared.failures.fetch_add(1, Ordering::Relaxed) + 1;
-                if failures >= FAILURES_MAX {
-                    self.shared
-                        .fail(format!("{failures} frames in a row failed: {error}"));
-                }
-                Ok(())
+    /// Applies what was prepared, all or nothing; returns the gates of streams that come back.
+    fn apply(
+        &mut self,
+        change: &Reconfiguration,
+        prepared: Prepared,
+    ) -> Result<Vec<Option<GateRules>>, String> {
+        let plan = &change.plan;
+        let parts = self.open_parts(&plan.added, prepared.added, 0);
+        let parts = parts.map_err(|error| error.to_string())?;
+        let started = self.sessions.start(prepared.engines);
+        started.map_err(|failure| failure.to_string())?;
+        self.sessions.retire(prepared.sessions);
+        self.shared.set_thresholds(Thresholds::of(&plan.wanted));
+        for (spec, rules) in plan.changed.iter().zip(prepared.changed) {
+            let name = &spec.frames.stream;
+            let stream = self.streams.iter_mut().find(|known| known.name() == name);
+            if let Some(stream) = stream {
+                stream.change(spec, rules, self.shared.exchange());
             }
         }
+        self.insert(&plan.added, parts);
+        let goes = |stream: &mut Stream| plan.removed.contains(stream.name());
+        for mut stream in self.streams.extract_if(.., goes) {
+            stream.begin_to_leave();
+            self.leaving.push(stream);
+        }
+        // Those that leave are looked at before anything else sleeps.
+        self.place.waker.wake();
+        Ok(prepared.replaced)
+    }
+
+    fn open_parts(
+        &self,
+        streams: &[InferStreamSpec],
+        rules: Vec<Option<GateRules>>,
+        incarnation: u32,
+    ) -> Result<Vec<Parts>, BusError> {
+        let Place { bus, waker, .. } = &self.place;
+        let model = &self.spec.model;
+        let open = |(stream, rules): (&InferStreamSpec, Option<GateRules>)| {
+            Ok(Parts {
+                account: Account::open(bus, model, stream, incarnation, waker.clone())?,
+                subscriber: FrameSubscriber::open(bus, &stream.frames)?,
+                rules,
+            })
+        };
+        streams.iter().zip(rules).map(open).collect()
+    }
+
+    fn insert(&mut self, streams: &[InferStreamSpec], parts: Vec<Parts>) {
+        for (spec, parts) in streams.iter().zip(parts) {
+            let waker = self.place.waker.clone();
+            let stream = Stream::new(spec, parts, self.shared.exchange(), waker);
+            self.streams.push(stream);
+        }
+    }
+
+    /// Accounts for everything that came and that no session will run on any more.
+    fn finish(&mut self) -> Result<(), BusError> {
+        for held in self.shared.exchange().close() {
+            held.skip(Skip::Shed)?;
+        }
+        // The exchange is closed, so what is still queued on the bus comes back to be shed.
+        // The looks are bounded, for a producer that has not ended may go on publishing.
+        for _ in 0..LAST_LOOKS_MAX {
+            if !self.look_at_all()? {
+                break;
+            }
+        }
+        self.sessions.finish();
+        Ok(())
     }
 }
 
-/// Runs until drained, told to leave, or failed.
-///
-/// # Errors
-/// When the bus is broken, a session panics or the model fails frame after frame.
-pub fn run(
-    control: &Control,
-    listener: &Listener,
-    mut streams: Vec<Stream>,
-    sessions: &Sessions,
-) -> Result<(), Failure> {
-    let broken = |error: BusError| Failure::failed(error.to_string());
-    let shared = Arc::clone(&sessions.shared);
-    let mut draining_since: Option<Instant> = None;
-    loop {
-        let more = look_at_all(&mut streams, &shared).map_err(broken)?;
-        if let Some(fault) = lock(&shared.fault).take() {
-            return Err(Failure::failed(fault));
-        }
-        if !sessions.hangs() {
-            shared.accounts.iter().for_each(|account| account.tick());
-        }
-        while let Some(message) = control.try_receive() {
-            if matches!(message, ToWorker::Drain) {
-                draining_since.get_or_insert_with(Instant::now);
-            }
-        }
-        let drained = draining_since.is_some() && streams.iter().all(Stream::ended);
-        let given_up = draining_since.is_some_and(|since| since.elapsed() > DRAIN_MAX);
-        if drained || given_up || control.stopping() {
-            break;
-        }
-        let timeout = if more { Duration::ZERO } else { TURN_MAX };
-        listener.wait(timeout).map_err(broken)?;
-    }
-    finish(&mut streams, sessions).map_err(broken)?;
-    match lock(&shared.fault).take() {
-        Some(fault) => Err(Failure::failed(fault)),
-        None => Ok(()),
-    }
-}
-
-fn look_at_all(streams: &mut [Stream], shared: &Shared) -> Result<bool, BusError> {
-    let mut more = false;
-    for stream in streams {
-        more |= stream.look(&shared.exchange)? == Looked::More;
-    }
-    Ok(more)
-}
-
-/// Accounts for everything that came and that no session will run on any more.
-fn finish(streams: &mut [Stream], sessions: &Sessions) -> Result<(), BusError> {
-    let shared = &sessions.shared;
-    for (lane, held) in shared.exchange.close() {
-        let sequence_number = held.frame().stamp().sequence_number;
-        drop(held);
-        shared.accounts[lane].skipped(sequence_number, Skip::Shed)?;
-    }
-    // The exchange is closed, so what is still queued on the bus comes back to be shed.
-    // The looks are bounded, for a producer that has not ended may go on publishing.
-    for _ in 0..LAST_LOOKS_MAX {
-        if !look_at_all(streams, shared)? {
-            break;
-        }
-    }
-    if sessions.ended.recv_timeout(FINISH_MAX) == Err(RecvTimeoutError::Timeout) {
-        tracing::warn!("a session is still running; its frame counts as lost");
-    }
-    Ok(())
+#[expect(clippy::needless_pass_by_value, reason = "fits `map_err`")]
+fn broken(error: BusError) -> Failure {
+    Failure::failed(error.to_string())
 }

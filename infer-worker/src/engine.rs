@@ -54,12 +54,14 @@ impl Engine {
             tensor: TensorMaker::new(family.side(), family.normalisation()),
             session,
             family,
-            thresholds: Thresholds {
-                score_min: spec.score_min,
-                nms_iou: spec.nms_iou,
-            },
+            thresholds: Thresholds::of(spec),
             tensor_time: Duration::ZERO,
         })
+    }
+
+    /// Keeps other detections from the next picture on.
+    pub fn set_thresholds(&mut self, thresholds: Thresholds) {
+        self.thresholds = thresholds;
     }
 
     /// `nanodet 416x416`

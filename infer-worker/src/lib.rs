@@ -1,43 +1,49 @@
 //! Runs one model on the frames of many streams.
 //!
 //! A frame's way: the dispatcher takes it from the bus, books it and asks its stream's
-//! gate ([`stream`]); it waits in the [`scheduler`], at the [`exchange`], for a free
-//! session; the session makes a [`tensor`] of it, releases its slot, runs the model
+//! gate ([`gate`], [`stream`]); it waits in the [`scheduler`], at the [`exchange`], for a free
+//! [`session`]; the session makes a [`tensor`] of it, releases its slot, runs the model
 //! ([`engine`], [`runtime`]) and reads the output as its [`family`] says; the result is
 //! published and booked ([`account`]). Whatever happens to it is a result, too: every
 //! frame received ends in detections or in a reason for their absence.
+//!
+//! Streams, gates, thresholds and sessions change while frames flow ([`plan`], [`reconfigure`]).
+//! A changed model is another worker: it loads and warms on standby while this one serves.
 //!
 //! The worker keeps nothing between frames but the time a gate last opened, so killing it
 //! costs the frames inside it and nothing else.
 
 use std::num::NonZero;
-use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use contract::control::FromWorker;
+use contract::control::{FromWorker, ToWorker};
 use contract::spec::{InferSpec, Role, WorkerSpec};
 use frame_bus::{Bus, BusError, Listener, Waker};
+use ort::environment::Environment;
 use worker::{Control, Failure};
 
-use crate::account::Account;
-use crate::dispatcher::{Sessions, Shared};
-use crate::exchange::Exchange;
+use crate::dispatcher::{Dispatcher, Place};
 use crate::pool::Pool;
 use crate::runtime::RuntimeError;
-use crate::scheduler::Scheduler;
-use crate::stream::Stream;
 
 pub mod account;
 pub mod dispatcher;
 pub mod engine;
 pub mod exchange;
 pub mod family;
+pub mod gate;
 pub mod letterbox;
+pub mod plan;
 pub mod pool;
+pub mod reconfigure;
 pub mod runtime;
 pub mod scheduler;
+pub mod session;
 pub mod stream;
 pub mod tensor;
+
+/// A worker on standby looks at least so often whether it is to leave.
+const STANDBY_TURN: Duration = Duration::from_millis(100);
 
 /// Runs the worker that `spec` describes until it is drained or told to leave.
 ///
@@ -60,46 +66,53 @@ pub fn run(spec: WorkerSpec, control: Control) -> Result<(), Failure> {
             "`{worker}` was given the spec of another kind of worker"
         )));
     };
-    let pool = warm(&infer, &control)?;
+    let (environment, pool) = warm(&infer, &control)?;
+    let description = pool.description();
+    tracing::info!("{description}");
+    if infer.standby {
+        control.send(FromWorker::Ready(format!("{description}, on standby")));
+        if !wait_for_start(&control) {
+            return Ok(());
+        }
+    }
 
     let broken = |error: BusError| Failure::failed(error.to_string());
     let bus = Bus::open(&bus, &worker.to_string()).map_err(broken)?;
-    let listener = Listener::open(&bus, &worker).map_err(broken)?;
-    let waker = Waker::open(&bus, &worker).map_err(broken)?;
-    let hook = waker.clone();
+    let place = Place {
+        listener: Listener::open(&bus, &worker).map_err(broken)?,
+        waker: Waker::open(&bus, &worker).map_err(broken)?,
+        bus,
+        // A successor is no restart: its predecessor left in order.
+        incarnation: if infer.standby { 0 } else { incarnation },
+    };
+    let hook = place.waker.clone();
     control.on_message(move || hook.wake());
-
-    let lanes = infer
-        .streams
-        .iter()
-        .map(|stream| (Stream::lane_policy(stream), stream.priority));
-    let exchange = Exchange::new(Scheduler::new(lanes));
-    let (mut accounts, mut streams) = (Vec::new(), Vec::new());
-    for (lane, stream) in infer.streams.iter().enumerate() {
-        let account = Account::open(&bus, &infer.model, stream, incarnation).map_err(broken)?;
-        let account = Arc::new(account);
-        accounts.push(Arc::clone(&account));
-        let waker = waker.clone();
-        streams.push(Stream::open(
-            &bus,
-            &infer.model,
-            stream,
-            lane,
-            account,
-            waker,
-        )?);
+    let standby = infer.standby;
+    let mut dispatcher = Dispatcher::open(infer, place, environment, pool.engines)?;
+    if !standby {
+        control.send(FromWorker::Ready(description));
     }
-    let shared = Arc::new(Shared::new(exchange, accounts, waker));
+    dispatcher.run(&control)
+}
 
-    let description = pool.description();
-    let sessions = Sessions::start(pool.engines, shared)?;
-    tracing::info!("{description}");
-    control.send(FromWorker::Ready(description));
-    dispatcher::run(&control, &listener, streams, &sessions)
+/// On standby, until the predecessor is gone; false when told to leave instead.
+fn wait_for_start(control: &Control) -> bool {
+    while !control.stopping() {
+        match control.receive_timeout(STANDBY_TURN) {
+            Some(ToWorker::Start) => return true,
+            Some(ToWorker::Drain) => return false,
+            Some(ToWorker::Reconfigure { generation, .. }) => {
+                let reason = "a worker on standby takes no changes before it serves".to_owned();
+                control.reconfigured(generation, Err(reason));
+            }
+            Some(ToWorker::Configure(_) | ToWorker::EventCommitted(_)) | None => {}
+        }
+    }
+    false
 }
 
 /// Loads the library and the model, and runs it before any frame is taken.
-fn warm(spec: &InferSpec, control: &Control) -> Result<Pool, Failure> {
+fn warm(spec: &InferSpec, control: &Control) -> Result<(Environment, Pool), Failure> {
     let begin = Instant::now();
     let failed = |error: RuntimeError| match error {
         // The model is what it is, but a run may fail for want of memory.
@@ -115,5 +128,5 @@ fn warm(spec: &InferSpec, control: &Control) -> Result<Pool, Failure> {
         elapsed_ms = begin.elapsed().as_millis(),
         "the model is warm"
     );
-    Ok(pool)
+    Ok((environment, pool))
 }

@@ -56,17 +56,13 @@ impl Pool {
         let mut grow = |engines: &mut Vec<Engine>, count: usize| {
             while engines.len() < count {
                 progress(format!("loading session {}", engines.len() + 1));
-                let mut engine = Engine::load(environment, spec)?;
-                for _ in 0..WARM_UP_RUNS {
-                    engine.run_empty()?;
-                }
-                engines.push(engine);
+                engines.push(Engine::warm(environment, spec)?);
             }
             progress(format!("measuring {count} sessions"));
             measure(engines)
         };
         if let Some(count) = spec.sessions {
-            let count = (count as usize).clamp(1, SESSIONS_MAX);
+            let count = session_count(count);
             let rate = grow(&mut engines, count)?;
             return Ok(Self::of(engines, rate));
         }
@@ -114,6 +110,18 @@ impl Pool {
 }
 
 impl Engine {
+    /// Loads a session and runs it until it is warm.
+    ///
+    /// # Errors
+    /// When the model cannot be loaded or fails on an empty picture.
+    pub fn warm(environment: &Environment, spec: &InferSpec) -> Result<Self, RuntimeError> {
+        let mut engine = Self::load(environment, spec)?;
+        for _ in 0..WARM_UP_RUNS {
+            engine.run_empty()?;
+        }
+        Ok(engine)
+    }
+
     /// Runs on the padding alone, as if of a picture of the least size.
     ///
     /// # Errors
@@ -125,6 +133,12 @@ impl Engine {
         };
         self.infer(&Letterbox::new(size, self.side())).map(|_| ())
     }
+}
+
+/// As many sessions as a spec asks for, within what is possible.
+#[must_use]
+pub fn session_count(asked_for: u32) -> usize {
+    (asked_for as usize).clamp(1, SESSIONS_MAX)
 }
 
 /// Numbers of sessions worth trying on so many cores.

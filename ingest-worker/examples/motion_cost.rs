@@ -28,7 +28,9 @@ fn main() {
         let mut moved = 0.0;
         for (round, luma) in (0..ROUNDS).zip(pictures.iter().cycle()) {
             let pts_ns = u64::from(round) * 40_000_000;
-            moved += detector.measure(luma, width as usize, size, pts_ns);
+            moved += detector
+                .measure(luma, width as usize, size, pts_ns)
+                .fraction;
         }
         let microseconds = begin.elapsed().as_secs_f64() * 1e6 / f64::from(ROUNDS);
         println!(

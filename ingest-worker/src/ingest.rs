@@ -8,15 +8,17 @@ use std::time::{Duration, Instant};
 use contract::clock::monotonic_ns;
 use contract::control::{FromWorker, SourceInfo, SourceState, ToWorker};
 use contract::geometry::PixelSize;
-use contract::spec::{IngestSpec, Pace, Role, SourceSpec, WorkerSpec};
+use contract::spec::{IngestSpec, Role, SourceSpec, WorkerSpec};
 use gstreamer as gst;
 use worker::{Control, Failure};
 
 use crate::decoder;
 use crate::fault::Fault;
 use crate::location::Location;
+use crate::nature::Nature;
 use crate::output::Output;
 use crate::pipeline::{Next, Picture, Pipeline, Plan, SINK_BUFFERS};
+use crate::reconfigure::motion_of;
 use crate::session::{Action, Event, Policy, Reason, Sessions};
 use crate::timeline::Timeline;
 
@@ -75,42 +77,6 @@ fn source_name(source: &SourceSpec) -> Result<String, String> {
         SourceSpec::File { path, .. } => Ok(path.display().to_string()),
         SourceSpec::Rtsp { location, .. } => Ok(Location::parse(location)?.public().to_owned()),
         SourceSpec::Test { pattern, .. } => Ok(format!("test:{pattern}")),
-    }
-}
-
-/// What tells one source from another for the main loop.
-#[derive(Debug, Clone, Copy)]
-struct Nature {
-    /// A camera is connected to when the run starts and is tried again when lost; all else
-    /// is opened before and ends for good.
-    camera: bool,
-    /// It begins again at its end.
-    repeat: bool,
-    /// Event time is the monotonic clock's time at which each frame is due, so that it goes
-    /// on evenly over reconnects, repeats and restarts of this worker. Else it is the
-    /// file's own time, the same in each run.
-    clocked: bool,
-}
-
-impl Nature {
-    fn of(source: &SourceSpec) -> Self {
-        match *source {
-            SourceSpec::File { pace, repeat, .. } => Self {
-                camera: false,
-                repeat,
-                clocked: repeat && pace == Pace::Live,
-            },
-            SourceSpec::Rtsp { .. } => Self {
-                camera: true,
-                repeat: false,
-                clocked: true,
-            },
-            SourceSpec::Test { pace, .. } => Self {
-                camera: false,
-                repeat: false,
-                clocked: pace == Pace::Live,
-            },
-        }
     }
 }
 
@@ -449,26 +415,46 @@ impl Ingest {
     }
 
     /// Waits until all consumers are there. False when the worker was told to stop instead.
-    fn wait_for_start(&self) -> bool {
+    fn wait_for_start(&mut self) -> bool {
         loop {
             self.output.book().tick();
             match self.control.receive_timeout(TURN) {
                 Some(ToWorker::Start) => return true,
                 Some(ToWorker::Drain) => return false,
-                Some(ToWorker::Configure(_) | ToWorker::EventCommitted(_)) => {}
+                Some(message) => self.hear(message),
                 None if self.control.stopping() => return false,
                 None => {}
             }
         }
     }
 
-    fn told_to_stop(&self, wait: Duration) -> bool {
+    fn told_to_stop(&mut self, wait: Duration) -> bool {
         let message = if wait.is_zero() {
             self.control.try_receive()
         } else {
             self.control.receive_timeout(wait)
         };
-        matches!(message, Some(ToWorker::Drain)) || self.control.stopping()
+        match message {
+            Some(ToWorker::Drain) => return true,
+            Some(message) => self.hear(message),
+            None => {}
+        }
+        self.control.stopping()
+    }
+
+    /// Orders that may come at any time.
+    fn hear(&mut self, message: ToWorker) {
+        if let ToWorker::Reconfigure { generation, role } = message {
+            let result = motion_of(&self.spec, &role).map(|motion| {
+                if *motion == self.spec.motion {
+                    return Vec::new();
+                }
+                self.output.reconfigure_motion(motion);
+                self.spec.motion.clone_from(motion);
+                vec![format!("stream {}: motion settings", self.spec.stream)]
+            });
+            self.control.reconfigured(generation, result);
+        }
     }
 
     fn drop_what_is_decoded(&self) {

@@ -15,8 +15,10 @@
 //! | [`decoder`] | which decoder is used, in hardware or software |
 //! | [`frame`] | the one copy from the decoder to the bus |
 //! | [`motion`] | how much of a picture moved: pure |
+//! | `nature` | what tells one source from another for the main loop |
 //! | [`timeline`] | strictly increasing event time: pure |
 //! | [`output`] | the bus and the book |
+//! | [`reconfigure`] | what of a spec can change while frames flow: pure |
 //! | [`location`] | addresses without their passwords |
 
 mod conversion;
@@ -27,8 +29,10 @@ pub mod ingest;
 pub mod location;
 mod logging;
 pub mod motion;
+mod nature;
 pub mod output;
 pub mod pipeline;
+pub mod reconfigure;
 pub mod session;
 mod sources;
 pub mod timeline;

@@ -1,4 +1,4 @@
-//! How much of a picture moved.
+//! How much of a picture moved, and where.
 //!
 //! The luma plane is cut into cells of 16 x 16 pixels, of which every second row
 //! is read. A cell's mean is compared with a background, the running average of
@@ -10,8 +10,14 @@
 //! change of the light or of the exposure that shifts the whole picture is no
 //! motion. What it cannot tell apart from motion is light that changes one part
 //! of the picture only: a head lamp, the edge of a cloud's shadow.
+//!
+//! Where it moved is told on the coarser grid of [`Cells`], the same for every size of
+//! picture, so that a gate or a rule can ask about a zone.
+
+use std::ops::RangeInclusive;
 
 use contract::geometry::PixelSize;
+use contract::motion::{self, Cells};
 use contract::spec::MotionSpec;
 
 /// Side of a cell, in pixels.
@@ -22,6 +28,16 @@ const ROW_STEP: usize = 2;
 const FRACTION_BITS: u32 = 6;
 /// How long the background remembers, in nanoseconds of event time.
 const BACKGROUND_NS: u64 = 1_000_000_000;
+
+/// What moved in one frame.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Motion {
+    /// The part of the cells outside of the mask that moved, 0 to 1.
+    pub fraction: f32,
+    /// Where: a cell of 16 x 16 pixels that moved marks the cell of the grid in which its
+    /// centre lies, and those whose centres lie in it.
+    pub moved: Cells,
+}
 
 /// Measures the motion of one stream, frame by frame.
 #[derive(Debug)]
@@ -48,6 +64,12 @@ struct Grid {
     rows: usize,
     /// Cells outside of the mask, by row of cells and column.
     watched: Vec<bool>,
+    /// Row and column of each cell that is watched.
+    places: Vec<[usize; 2]>,
+    /// Columns of [`Cells`] that each column of cells marks.
+    marked_columns: Vec<RangeInclusive<usize>>,
+    /// Rows of [`Cells`] that each row of cells marks.
+    marked_rows: Vec<RangeInclusive<usize>>,
 }
 
 impl MotionDetector {
@@ -55,7 +77,7 @@ impl MotionDetector {
     #[must_use]
     pub fn new(spec: &MotionSpec) -> Self {
         Self {
-            threshold: i32::from(spec.threshold) << FRACTION_BITS,
+            threshold: threshold(spec),
             mask: spec.mask.clone(),
             grid: Grid::default(),
             means: Vec::new(),
@@ -66,20 +88,30 @@ impl MotionDetector {
         }
     }
 
+    /// Goes on with other settings. Another mask means other cells, whose background is
+    /// learnt anew: the next frame then has no motion.
+    pub fn reconfigure(&mut self, spec: &MotionSpec) {
+        self.threshold = threshold(spec);
+        if self.mask != spec.mask {
+            self.mask.clone_from(&spec.mask);
+            self.grid = Grid::default();
+        }
+    }
+
     /// Forgets the background: the source was interrupted, and what changed
     /// meanwhile did not move.
     pub fn forget(&mut self) {
         self.background.clear();
     }
 
-    /// The fraction, 0 to 1, of the cells outside of the mask that moved.
+    /// What moved outside of the mask.
     ///
-    /// It is 0 for the first frame, for the first of another size, and where the mask
+    /// It is nothing for the first frame, for the first of another size, and where the mask
     /// covers everything. `luma` holds rows of `size.width` bytes, `stride` bytes apart.
     ///
     /// # Panics
     /// When `luma` is too short for the size.
-    pub fn measure(&mut self, luma: &[u8], stride: usize, size: PixelSize, pts_ns: u64) -> f32 {
+    pub fn measure(&mut self, luma: &[u8], stride: usize, size: PixelSize, pts_ns: u64) -> Motion {
         if self.grid.size != Some(size) {
             self.grid = Grid::of(size, &self.mask);
             self.background.clear();
@@ -89,10 +121,10 @@ impl MotionDetector {
         self.last_pts_ns = pts_ns;
         if self.background.len() != self.means.len() {
             self.background.clone_from(&self.means);
-            return 0.0;
+            return Motion::default();
         }
         if self.means.is_empty() {
-            return 0.0;
+            return Motion::default();
         }
 
         let pairs = self.means.iter().zip(&self.background);
@@ -104,10 +136,14 @@ impl MotionDetector {
         let middle = self.changes.len() / 2;
         let (_, median, _) = self.changes.select_nth_unstable(middle);
         let light = *median;
-        let moved = self.changes.iter();
-        let moved = moved
-            .filter(|change| (**change - light).abs() > threshold)
-            .count();
+        let (mut count, mut moved) = (0_u32, Cells::default());
+        let pairs = self.means.iter().zip(&self.background);
+        for ((mean, background), place) in pairs.zip(&self.grid.places) {
+            if (mean - background - light).abs() > threshold {
+                count += 1;
+                self.grid.mark(*place, &mut moved);
+            }
+        }
 
         // The weight of the newest mean, in 1/256: 1 - exp(-t / T) to the first order.
         let weight = (elapsed_ns.min(BACKGROUND_NS) * 256 / BACKGROUND_NS).clamp(1, 256);
@@ -118,8 +154,8 @@ impl MotionDetector {
             *background += (step + step.signum() * 255) / 256;
         }
         #[expect(clippy::cast_precision_loss, reason = "there are at most 2^18 cells")]
-        let fraction = moved as f32 / self.changes.len() as f32;
-        fraction
+        let fraction = count as f32 / self.means.len() as f32;
+        Motion { fraction, moved }
     }
 
     fn take_means(&mut self, luma: &[u8], stride: usize, size: PixelSize) {
@@ -166,13 +202,49 @@ impl Grid {
             ];
             !mask.iter().any(|polygon| contains(polygon, centre))
         });
+        let watched: Vec<bool> = watched.collect();
+        let places = watched.iter().enumerate().filter(|(_, watched)| **watched);
+        let places = places.map(|(index, _)| [index / columns, index % columns]);
+        let marked = |cells: usize, length: u32, parts: usize| {
+            let mark = move |index| marked(index, length as usize, parts);
+            (0..cells).map(mark).collect()
+        };
         Self {
             size: Some(size),
             columns,
             rows,
-            watched: watched.collect(),
+            places: places.collect(),
+            marked_columns: marked(columns, size.width, motion::COLUMNS),
+            marked_rows: marked(rows, size.height, motion::ROWS),
+            watched,
         }
     }
+
+    fn mark(&self, [row, column]: [usize; 2], moved: &mut Cells) {
+        for row in self.marked_rows[row].clone() {
+            for column in self.marked_columns[column].clone() {
+                moved.insert(column, row);
+            }
+        }
+    }
+}
+
+/// Of `parts` equal parts of a side of `length` pixels, those that the cell at `index` marks:
+/// the part in which its centre lies, and the parts whose centres lie in it. The second are
+/// several where the picture is so small that a cell is larger than a part.
+fn marked(index: usize, length: usize, parts: usize) -> RangeInclusive<usize> {
+    let begin = index * CELL_SIDE;
+    let end = (begin + CELL_SIDE).min(length);
+    let own = (begin + end) * parts / (2 * length);
+    // Part `i` has its centre at `(2 i + 1) length / (2 parts)`.
+    let centres_before = |pixel: usize| (2 * pixel * parts + length).div_ceil(2 * length) - 1;
+    let (first, after) = (centres_before(begin), centres_before(end));
+    own.min(first)..=own.max(after.saturating_sub(1))
+}
+
+/// What a mean must differ by, in its fractions.
+fn threshold(spec: &MotionSpec) -> i32 {
+    i32::from(spec.threshold) << FRACTION_BITS
 }
 
 /// Centre of the cell at `index` of a side of `length` pixels, normalised; the last may be narrower.
@@ -197,6 +269,8 @@ fn contains(polygon: &[[f32; 2]], [x, y]: [f32; 2]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
+
     use super::*;
 
     const SIZE: PixelSize = PixelSize {
@@ -227,6 +301,10 @@ mod tests {
 
         /// The motion when a bright square of 64 x 64 stands at `x`, `y` of a grey, grained picture.
         fn show(&mut self, square: Option<[usize; 2]>) -> f32 {
+            self.look(square).fraction
+        }
+
+        fn look(&mut self, square: Option<[usize; 2]>) -> Motion {
             let (width, height) = (SIZE.width as usize, SIZE.height as usize);
             // What lies beyond a row's end is not part of the picture.
             let mut luma = vec![255; self.stride * height];
@@ -341,10 +419,83 @@ mod tests {
             let mut lit = dark.clone();
             lit[pixels / 2..].fill(200);
             let stride = width as usize;
-            assert!(detector.measure(&dark, stride, size, 0).abs() < f32::EPSILON);
+            let still = detector.measure(&dark, stride, size, 0);
+            assert_eq!(still, Motion::default());
             let motion = detector.measure(&lit, stride, size, FRAME_NS);
-            assert!((0.0..=1.0).contains(&motion));
+            assert!((0.0..=1.0).contains(&motion.fraction));
         }
+    }
+
+    /// Cells of the grid that a rectangle of this picture touches with their centres.
+    fn cells_in(x: Range<f32>, y: Range<f32>) -> Cells {
+        Cells::of(|[across, down]| x.contains(&(across * 320.0)) && y.contains(&(down * 240.0)))
+    }
+
+    #[test]
+    fn where_it_moved_is_where_the_square_was_and_is() {
+        let mut scene = Scene::new(Vec::new());
+        scene.look(Some([32, 32]));
+        let moved = scene.look(Some([160, 96])).moved;
+        let was = cells_in(32.0..96.0, 32.0..96.0);
+        let is = cells_in(160.0..224.0, 96.0..160.0);
+        // A picture this small has fewer cells of pixels than the grid has, and no holes.
+        assert!((was.share_in(&moved) - 1.0).abs() < f32::EPSILON);
+        assert!((is.share_in(&moved) - 1.0).abs() < f32::EPSILON);
+        // What is half a cell or more away is not marked.
+        let around = |x: f32, y: f32| cells_in(x - 10.0..x + 74.0, y - 14.0..y + 78.0);
+        let (near_was, near_is) = (around(32.0, 32.0), around(160.0, 96.0));
+        let near = Cells::from_words(std::array::from_fn(|word| {
+            near_was.words()[word] | near_is.words()[word]
+        }));
+        assert!((moved.share_in(&near) - 1.0).abs() < f32::EPSILON);
+    }
+
+    #[test]
+    fn masked_cells_are_never_marked() {
+        let left = vec![[0.0, 0.0], [0.5, 0.0], [0.5, 1.0], [0.0, 1.0]];
+        let mut scene = Scene::new(vec![left]);
+        scene.look(None);
+        let moved = scene.look(Some([128, 32])).moved;
+        assert!(moved.count() > 0, "half of the square is to be seen");
+        let masked = cells_in(0.0..160.0, 0.0..240.0);
+        assert!(masked.share_in(&moved).abs() < f32::EPSILON);
+    }
+
+    #[test]
+    fn every_cell_of_the_grid_can_be_marked_at_any_size() {
+        for length in (1..200_usize).chain([320, 511, 512, 513, 1080, 1920, 8192]) {
+            for parts in [motion::COLUMNS, motion::ROWS] {
+                let mut seen = vec![false; parts];
+                for index in 0..length.div_ceil(CELL_SIDE) {
+                    for part in marked(index, length, parts) {
+                        seen[part] = true;
+                    }
+                }
+                assert!(!seen.contains(&false), "{parts} parts of {length} pixels");
+            }
+        }
+    }
+
+    #[test]
+    fn settings_change_between_two_frames() {
+        let mut scene = Scene::new(Vec::new());
+        let spec = |threshold, mask: &[Vec<[f32; 2]>]| MotionSpec {
+            threshold,
+            mask: mask.to_vec(),
+        };
+        scene.show(None);
+        // The square is 120 brighter.
+        scene.detector.reconfigure(&spec(200, &[]));
+        assert!(scene.show(Some([192, 32])).abs() < f32::EPSILON);
+        scene.detector.reconfigure(&spec(12, &[]));
+        let motion = scene.show(Some([192, 32]));
+        assert!(of_squares(motion) > 0.99, "the background was kept");
+
+        let left = vec![[0.0, 0.0], [0.5, 0.0], [0.5, 1.0], [0.0, 1.0]];
+        scene.detector.reconfigure(&spec(12, &[left]));
+        assert!(scene.show(Some([192, 32])).abs() < f32::EPSILON);
+        let motion = scene.show(None);
+        assert!((motion - 16.0 / 150.0).abs() < 0.001, "{motion}");
     }
 
     #[test]

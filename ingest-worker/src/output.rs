@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use contract::clock::monotonic_ns;
 use contract::geometry::PixelSize;
 use contract::ledger::IngestCounters;
-use contract::spec::{BusSpec, IngestSpec, QueuePolicy};
+use contract::spec::{BusSpec, IngestSpec, MotionSpec, QueuePolicy};
 use frame_bus::{
     BookWriter, Bus, BusError, FrameLoan, FramePublisher, FrameStamp, Interrupter, Waker,
 };
@@ -115,6 +115,11 @@ impl Output {
             .map_err(|error| failed(&error))
     }
 
+    /// Measures motion by other settings from the next frame on.
+    pub fn reconfigure_motion(&mut self, spec: &MotionSpec) {
+        self.motion.reconfigure(spec);
+    }
+
     /// The book.
     #[must_use]
     pub fn book(&self) -> &Book {
@@ -151,7 +156,8 @@ impl Output {
             sequence_number: self.book.counters().published,
             pts_ns,
             captured_ns,
-            motion,
+            motion: motion.fraction,
+            moved: motion.moved,
             colour: decoded.matrix(),
             discontinuity,
         };

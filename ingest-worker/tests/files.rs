@@ -14,7 +14,7 @@ use contract::control::{FromWorker, SourceInfo, ToWorker};
 use contract::exit::WorkerExit;
 use contract::geometry::PixelSize;
 use contract::ledger::Counters;
-use contract::spec::{Pace, QueuePolicy, SourceSpec};
+use contract::spec::{Pace, QueuePolicy, Role, SourceSpec};
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
@@ -499,4 +499,83 @@ fn a_missing_decoder_is_named_with_its_package() {
         text.contains("H.264") && text.contains("gstreamer1.0-libav"),
         "{text}"
     );
+}
+
+#[test]
+fn motion_settings_change_while_frames_flow_and_nothing_else_does() {
+    let source = SourceSpec::Test {
+        pattern: "ball".to_owned(),
+        size: SIZE,
+        fps: FPS,
+        frames: None,
+        pace: Pace::Fast,
+    };
+    let mut stream = Stream::new(source, QueuePolicy::Wait);
+    let mut worker = stream.started();
+    let seen = stream.take(40);
+    let moving = seen.iter().filter(|frame| frame.motion > 0.0).count();
+    assert!(moving > 20, "the ball moves: {moving} of 40");
+    for frame in &seen {
+        assert_eq!(frame.motion > 0.0, frame.moved.count() > 0);
+    }
+
+    let Role::Ingest(mut wanted) = stream.spec.role.clone() else {
+        panic!("it is an ingest worker's spec");
+    };
+    wanted.motion.mask = vec![vec![[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]];
+    worker.send(&ToWorker::Reconfigure {
+        generation: 1,
+        role: Box::new(Role::Ingest(wanted.clone())),
+    });
+    let mut seen = seen;
+    let blind = loop {
+        seen.extend(stream.take(1));
+        let answer = worker
+            .received()
+            .into_iter()
+            .find_map(|message| match message {
+                FromWorker::Reconfigured { generation, result } => Some((generation, result)),
+                _ => None,
+            });
+        if let Some((generation, result)) = answer {
+            assert_eq!(generation, 1);
+            assert_eq!(result, Ok(vec!["stream yard: motion settings".to_owned()]));
+            // What was measured before the answer may still be on the bus and at the source.
+            seen.extend(stream.take(4));
+            break stream.take(20);
+        }
+        assert!(seen.len() < 5000, "no answer comes");
+    };
+    assert!(blind.iter().all(|frame| frame.motion.abs() < f32::EPSILON));
+    assert!(blind.iter().all(|frame| frame.moved.count() == 0));
+    seen.extend(blind);
+    assert_in_order(&seen, 0);
+
+    wanted.no_frame_timeout_ms += 1;
+    worker.send(&ToWorker::Reconfigure {
+        generation: 2,
+        role: Box::new(Role::Ingest(wanted)),
+    });
+    let reason = loop {
+        seen.extend(stream.take(1));
+        let refused = worker
+            .received()
+            .into_iter()
+            .find_map(|message| match message {
+                FromWorker::Reconfigured {
+                    generation: 2,
+                    result: Err(reason),
+                } => Some(reason),
+                _ => None,
+            });
+        if let Some(reason) = refused {
+            break reason;
+        }
+        assert!(seen.len() < 10_000, "no answer comes");
+    };
+    assert!(reason.contains("no_frame_timeout"), "{reason}");
+    assert_in_order(&seen, 0);
+    worker.send(&ToWorker::Drain);
+    seen.extend(stream.rest());
+    assert_eq!(stream.closed_book().published, seen.len() as u64);
 }

@@ -56,10 +56,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (png, took) = {
         let begin = std::time::Instant::now();
         let rgb = render_worker::snapshot::rgb_of(&layout, &picture, ColourMatrix::Bt709);
-        (
-            render_worker::snapshot::png_of(size, &rgb)?,
-            begin.elapsed(),
-        )
+        (png_of(size, &rgb)?, begin.elapsed())
     };
     std::fs::write(Path::new(&path), png)?;
     println!("{path}: {size}, PNG in {took:?}");
@@ -73,6 +70,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("a frame is drawn in {:?}", begin.elapsed() / 200);
     Ok(())
+}
+
+/// Without loss: here single pixels matter.
+fn png_of(size: PixelSize, rgb: &[u8]) -> Result<Vec<u8>, png::EncodingError> {
+    let mut file = Vec::new();
+    let mut encoder = png::Encoder::new(&mut file, size.width, size.height);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_compression(png::Compression::Fast);
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(rgb)?;
+    writer.finish()?;
+    Ok(file)
 }
 
 fn scaled(size: PixelSize, x: f32, y: f32) -> [f32; 2] {
@@ -115,6 +124,7 @@ fn object<'a>(trail: &'a [[f32; 2]], index: usize, size: PixelSize) -> Object<'a
         track: Some(index as u64 + 7),
         trail,
         predicted,
+        colour: None,
     }
 }
 

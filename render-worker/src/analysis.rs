@@ -1,15 +1,22 @@
 //! Tracks and rules of one stream: the crate `analytics`, fed with answers and asked for boxes.
 
-use analytics::{Firing, FrameContext, RuleEngine, TrackState, TrackedObject, Tracker};
-use contract::control::ObjectRecord;
-use contract::detection::Detection;
+use std::collections::BTreeMap;
+
+use analytics::{EngineSpec, Firing, Reloaded, RuleEngine, TrackState, TrackedObject, Tracker};
+use contract::control::{FrameRecord, ObjectRecord};
+use contract::detection::{Detection, Skip};
 use contract::geometry::PixelSize;
 use contract::spec::{RenderSpec, RuleSource};
-use dsl::RuleFile;
+use dsl::{Action, RuleFile, SnapshotOf};
 use worker::Failure;
 
+use crate::best_shot::BestShots;
+use crate::crop::Still;
 use crate::join::Answer;
+use crate::overlay::colour::Rgb;
 use crate::overlay::{Mark, Object};
+use crate::quality;
+use crate::shared::Header;
 
 /// The objects that one model sees.
 #[derive(Debug)]
@@ -63,12 +70,52 @@ impl Model {
     }
 }
 
+/// What the rules in force need beside tracks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Needs {
+    /// The quality of each object's picture.
+    quality: bool,
+    /// The best picture of each track.
+    best_shots: bool,
+    /// So much of what was encoded before an event; `None`: no rule records.
+    pub(crate) before_ns: Option<u64>,
+}
+
+impl Needs {
+    fn of(rules: &RuleEngine) -> Self {
+        let file = rules.file();
+        let actions = || file.rules.iter().flat_map(|rule| &rule.actions);
+        let best_shots = actions().any(|action| *action == Action::Snapshot(SnapshotOf::Best));
+        let before = |action: &Action| match action {
+            Action::Record { before_ns, .. } => Some(*before_ns),
+            _ => None,
+        };
+        Self {
+            quality: rules.needs().quality || best_shots,
+            best_shots,
+            before_ns: actions().filter_map(before).max(),
+        }
+    }
+}
+
+/// What is made of a frame.
+#[derive(Debug)]
+pub(crate) struct Observed {
+    /// What was seen, as the rules were told it.
+    pub(crate) record: FrameRecord,
+    /// Tracks that have begun.
+    pub(crate) begun: u64,
+    /// What the rules report.
+    pub(crate) firings: Vec<Firing>,
+}
+
 /// The tracks and rules of one stream.
 #[derive(Debug)]
 pub(crate) struct Analysis {
     models: Vec<Model>,
     rules: RuleEngine,
-    file: RuleFile,
+    needs: Needs,
+    shots: BestShots,
 }
 
 impl Analysis {
@@ -86,48 +133,122 @@ impl Analysis {
             untracked: Vec::new(),
             newest_id: u64::from(index) + begun * u64::from(count),
         });
-        let file = spec
-            .rules
-            .as_ref()
-            .map_or_else(|| Ok(RuleFile::default()), read)?;
+        let file = read_rules(spec.rules.as_ref()).map_err(Failure::bad_config)?;
+        let class_names = spec.models.iter().map(|model| model.labels.clone());
+        let rules = RuleEngine::new(
+            file,
+            &EngineSpec {
+                generation: generation(spec.rules.as_ref()),
+                stream: spec.frames.stream.clone(),
+                stream_labels: spec.labels.clone(),
+                class_names: class_names.collect(),
+                forget_after_ns: spec.tracker.lost_timeout_ms.saturating_mul(1_000_000),
+            },
+        );
         Ok(Self {
             models: models.collect(),
-            rules: RuleEngine::new(&file, spec.frames.stream.clone()),
-            file,
+            needs: Needs::of(&rules),
+            rules,
+            shots: BestShots::default(),
         })
     }
 
-    /// Takes in a frame. Returns how many tracks have begun, and what the rules report.
+    /// Takes in a frame, undrawn.
     pub(crate) fn observe(
         &mut self,
-        frame: &FrameContext,
+        header: &Header,
+        pixels: &[u8],
         answers: &[Option<Answer>],
-    ) -> (u64, Vec<Firing>) {
+    ) -> Observed {
+        let format = &header.format;
+        let (pts_ns, size) = (header.stamp.pts_ns, format.layout.size);
         let models = self.models.iter_mut().zip(answers);
         let begun = models
-            .map(|(model, answer)| model.observe(frame.pts_ns, frame.size, answer.as_ref()))
+            .map(|(model, answer)| model.observe(pts_ns, size, answer.as_ref()))
             .sum();
-        let tracks = self.models.iter().flat_map(|model| {
-            let objects = model.objects.iter();
-            objects.map(|object| (object, model.label(object.class)))
-        });
-        (begun, self.rules.evaluate(frame, tracks))
+        let mut record = self.record(header, skip_of(answers));
+        // From here on nobody sees other values than those that are stored.
+        record.round();
+        if self.needs.quality {
+            let seen =
+                |object: &&mut ObjectRecord| object.track.is_some() && object.score.is_some();
+            for object in record.objects.iter_mut().filter(seen) {
+                object.quality = quality::measure(&format.layout, pixels, &object.bounds);
+            }
+        }
+        if self.needs.best_shots {
+            let objects = || self.models.iter().flat_map(|model| &model.objects);
+            let lives = |track| objects().any(|object| object.id == track);
+            self.shots.observe(&record, format, pixels, lives);
+        }
+        let firings = self.rules.observe(&record);
+        Observed {
+            record,
+            begun,
+            firings,
+        }
+    }
+
+    /// Other rules from the next frame on; the ends of the events that ended with the old
+    /// ones, and what became of each rule.
+    pub(crate) fn reload(&mut self, file: RuleFile, generation: u64) -> Reloaded {
+        let reloaded = self.rules.reload(file, generation);
+        self.needs = Needs::of(&self.rules);
+        if !self.needs.best_shots {
+            self.shots.clear();
+        }
+        reloaded
+    }
+
+    /// Other labels of the stream from the next frame on.
+    pub(crate) fn set_stream_labels(&mut self, labels: BTreeMap<String, String>) {
+        self.rules.set_stream_labels(labels);
     }
 
     /// The stream has ended, and all events with it.
     pub(crate) fn finish(&mut self) -> Vec<Firing> {
+        self.shots.clear();
         self.rules.finish()
+    }
+
+    /// What the rules in force need.
+    pub(crate) fn needs(&self) -> Needs {
+        self.needs
+    }
+
+    /// Events that last now.
+    pub(crate) fn events_now(&self) -> u32 {
+        self.rules.events_now()
+    }
+
+    /// Firings held back so far.
+    pub(crate) fn suppressed(&self) -> u64 {
+        self.rules.suppressed()
+    }
+
+    /// Tracks that are seen or predicted now.
+    pub(crate) fn tracks_now(&self) -> usize {
+        self.models
+            .iter()
+            .map(|model| model.visible().count())
+            .sum()
+    }
+
+    /// The best picture of a track so far, where a rule asks for such.
+    pub(crate) fn best_shot(&self, track: u64) -> Option<&Still> {
+        self.shots.of(track)
     }
 
     /// Zones and lines, in pixels of a picture of `size`.
     #[expect(clippy::cast_precision_loss, reason = "sides are at most SIDE_MAX")]
     pub(crate) fn marks(&self, size: PixelSize) -> Vec<Mark> {
         let pixels = |[x, y]: [f32; 2]| [x * size.width as f32, y * size.height as f32];
-        let zones = self.file.zones.iter().map(|zone| Mark::Zone {
+        let file = self.rules.file();
+        let zones = file.zones.iter().map(|zone| Mark::Zone {
             name: zone.name.clone(),
             corners: zone.polygon.iter().copied().map(pixels).collect(),
         });
-        let lines = self.file.lines.iter().map(|line| Mark::Line {
+        let lines = file.lines.iter().map(|line| Mark::Line {
             name: line.name.clone(),
             from: pixels(line.from),
             to: pixels(line.to),
@@ -136,7 +257,7 @@ impl Analysis {
         zones.chain(lines).collect()
     }
 
-    /// The boxes of this frame, in the order of their tracks.
+    /// The boxes of this frame, as the trackers have them, in the order of their tracks.
     pub(crate) fn objects(&self) -> impl Iterator<Item = Object<'_>> + Clone {
         self.models.iter().flat_map(|model| {
             model.visible().map(|object| Object {
@@ -146,50 +267,93 @@ impl Analysis {
                 track: Some(object.id),
                 trail: model.tracker.trail(object.id),
                 predicted: object.state == TrackState::Coasting,
+                colour: self
+                    .rules
+                    .color_of(object.id)
+                    .map(|[red, green, blue]| Rgb(red, green, blue)),
             })
         })
     }
 
     /// What was seen in this frame, tracked or not, and what was predicted.
-    pub(crate) fn records(&self) -> Vec<ObjectRecord> {
-        let mut records = Vec::new();
+    fn record(&self, header: &Header, skip: Option<Skip>) -> FrameRecord {
+        let mut objects = Vec::new();
         for (index, model) in (0..).zip(&self.models) {
-            records.extend(model.visible().map(|object| ObjectRecord {
-                track: Some(object.id),
+            let record = |track, class, score, bounds| ObjectRecord {
+                track,
                 model: index,
-                class: object.class,
-                score: object.score,
-                bounds: object.bounds,
-            }));
-            records.extend(model.untracked.iter().map(|detection| ObjectRecord {
-                track: None,
-                model: index,
-                class: detection.class,
-                score: Some(detection.score),
-                bounds: detection.bounds,
-            }));
+                class,
+                score,
+                bounds,
+                quality: None,
+                landmarks: 0,
+            };
+            let tracked = model
+                .visible()
+                .map(|object| record(Some(object.id), object.class, object.score, object.bounds));
+            objects.extend(tracked);
+            let untracked = model.untracked.iter().map(|detection| {
+                record(
+                    None,
+                    detection.class,
+                    Some(detection.score),
+                    detection.bounds,
+                )
+            });
+            objects.extend(untracked);
         }
-        records
+        let stamp = &header.stamp;
+        FrameRecord {
+            sequence_number: stamp.sequence_number,
+            pts_ns: stamp.pts_ns,
+            wall_ms: header.wall_ms,
+            size: header.format.layout.size,
+            motion: stamp.motion,
+            moved: stamp.moved,
+            skip,
+            objects,
+            attributes: Vec::new(),
+        }
     }
 }
 
-fn read(source: &RuleSource) -> Result<RuleFile, Failure> {
+/// Reads a rule file; without one there are no rules.
+///
+/// # Errors
+/// The first thing that is wrong with it.
+pub(crate) fn read_rules(source: Option<&RuleSource>) -> Result<RuleFile, String> {
+    let Some(source) = source else {
+        return Ok(RuleFile::default());
+    };
     RuleFile::parse_checked(&source.text, &source.path).map_err(|problems| {
         let first = problems.first();
         let what = first.map_or_else(String::new, |problem| {
             format!(":{}:{}: {}", problem.line, problem.column, problem.message)
         });
-        Failure::bad_config(format!(
-            "the rules cannot be read: {}{what}",
-            source.path.display()
-        ))
+        format!("the rules cannot be read: {}{what}", source.path.display())
+    })
+}
+
+/// The generation of the rules in force.
+pub(crate) fn generation(source: Option<&RuleSource>) -> u64 {
+    source.map_or(0, |source| source.generation)
+}
+
+/// Why no model ran on a frame: what the first says. No answer in time counts as a failure.
+pub(crate) fn skip_of(answers: &[Option<Answer>]) -> Option<Skip> {
+    let ran = |answer: &Option<Answer>| matches!(answer, Some(Answer::Detections(_)));
+    if answers.iter().any(ran) {
+        return None;
+    }
+    answers.first().map(|answer| match answer {
+        Some(Answer::Skipped(skip)) => *skip,
+        Some(Answer::Detections(_)) | None => Skip::Failed,
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use contract::detection::Skip;
     use contract::geometry::BoundingBox;
     use contract::spec::TrackerSpec;
 

@@ -37,6 +37,15 @@ pub struct Limits {
     pub policy: QueuePolicy,
 }
 
+impl Limits {
+    fn checked(self) -> Self {
+        Self {
+            hold_max: self.hold_max.max(1),
+            ..self
+        }
+    }
+}
+
 /// What one model says of one frame.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
@@ -108,10 +117,7 @@ impl<F> Joiner<F> {
             away: false,
         };
         Self {
-            limits: Limits {
-                hold_max: limits.hold_max.max(1),
-                ..limits
-            },
+            limits: limits.checked(),
             models: vec![model; models],
             held: VecDeque::new(),
             early: VecDeque::new(),
@@ -119,6 +125,11 @@ impl<F> Joiner<F> {
             newest: None,
             ended: false,
         }
+    }
+
+    /// Other bounds from now on, also for the frames that are held.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits.checked();
     }
 
     /// There is room for another frame. Always true where the oldest frame makes room.

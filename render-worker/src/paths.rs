@@ -1,15 +1,15 @@
 //! Names of the files this worker writes.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use contract::event::Event;
 use contract::name::StreamName;
 use jiff::Timestamp;
 
 /// Files that may begin in the same second.
 const SAME_SECOND_MAX: u32 = 1000;
 
-/// A path for a new recording, `<stream>-<UTC>-<incarnation>.mp4`, that no file has yet:
-/// as it is reported, and as it is opened.
+/// A path for a new recording, `<stream>-<UTC>-<incarnation>.mp4`, that no file has yet.
 #[must_use]
 pub(crate) fn recording(
     run_directory: &Path,
@@ -17,7 +17,7 @@ pub(crate) fn recording(
     stream: &StreamName,
     wall_ms: i64,
     incarnation: u32,
-) -> (PathBuf, PathBuf) {
+) -> String {
     let stem = format!("{stream}-{}-{incarnation}", utc(wall_ms));
     let mut path = directory.join(format!("{stem}.mp4"));
     for count in 1..SAME_SECOND_MAX {
@@ -26,28 +26,34 @@ pub(crate) fn recording(
         }
         path = directory.join(format!("{stem}.{count}.mp4"));
     }
-    let opened = run_directory.join(&path);
-    (path, opened)
+    path.to_string_lossy().into_owned()
 }
 
-/// The path of a snapshot inside the run's directory.
+/// The path of the picture of an event, inside the run's directory.
 #[must_use]
-pub(crate) fn snapshot(
-    stream: &StreamName,
-    rule: &str,
-    track: Option<u64>,
-    sequence: u64,
-) -> String {
+pub(crate) fn snapshot(event: &Event) -> String {
+    format!("snapshots/{}.jpg", stem(event))
+}
+
+/// The path of the video of an event, inside the run's directory.
+#[must_use]
+pub(crate) fn clip(event: &Event) -> String {
+    format!("clips/{}.mp4", stem(event))
+}
+
+/// No two events of a run have the same: a frame has its number once, and in it a rule fires
+/// for a track once.
+fn stem(event: &Event) -> String {
     // Rule names are checked by the rule language; a file name must be safe whoever made it.
-    let rule: String = rule
-        .chars()
-        .map(|letter| match letter {
-            'a'..='z' | 'A'..='Z' | '0'..='9' | '-' | '_' => letter,
-            _ => '_',
-        })
-        .collect();
-    let track = track.map_or_else(|| "frame".to_owned(), |track| track.to_string());
-    format!("snapshots/{stream}-{rule}-{track}-{sequence}.png")
+    let safe = |letter: char| match letter {
+        'a'..='z' | 'A'..='Z' | '0'..='9' | '-' | '_' => letter,
+        _ => '_',
+    };
+    let rule: String = event.rule.chars().map(safe).collect();
+    let track = event
+        .track
+        .map_or_else(|| "frame".to_owned(), |track| track.to_string());
+    format!("{}-{rule}-{track}-{}", event.stream, event.sequence_number)
 }
 
 /// `20260731T235959Z`, of milliseconds since the Unix epoch.
@@ -58,6 +64,8 @@ fn utc(wall_ms: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[test]
@@ -74,27 +82,39 @@ mod tests {
         let run = tempfile::tempdir().expect("a directory");
         let stream = "yard".parse().expect("a name");
         let next = || recording(run.path(), Path::new("video"), &stream, 0, 2);
-        let (first, opened) = next();
-        assert_eq!(first, Path::new("video/yard-19700101T000000Z-2.mp4"));
-        assert_eq!(opened, run.path().join(&first));
+        let first = next();
+        assert_eq!(first, "video/yard-19700101T000000Z-2.mp4");
         std::fs::create_dir(run.path().join("video")).expect("a directory");
-        std::fs::write(opened, "").expect("a file");
-        let (second, _) = next();
-        assert_eq!(second, Path::new("video/yard-19700101T000000Z-2.1.mp4"));
+        std::fs::write(run.path().join(first), "").expect("a file");
+        assert_eq!(next(), "video/yard-19700101T000000Z-2.1.mp4");
         let absolute = recording(run.path(), Path::new("/data"), &stream, 0, 0);
-        assert_eq!(absolute.0, absolute.1);
+        assert_eq!(absolute, "/data/yard-19700101T000000Z-0.mp4");
     }
 
     #[test]
-    fn snapshot_names_stay_inside_their_directory() {
-        let stream = "yard".parse().expect("a name");
-        assert_eq!(
-            snapshot(&stream, "loitering", Some(7), 120),
-            "snapshots/yard-loitering-7-120.png"
-        );
-        assert_eq!(
-            snapshot(&stream, "../a b", None, 3),
-            "snapshots/yard-___a_b-frame-3.png"
-        );
+    fn files_of_events_stay_inside_their_directories() {
+        let mut event = Event {
+            id: "yard/loitering/7/4800".to_owned(),
+            stream: "yard".parse().expect("a name"),
+            rule: "loitering".to_owned(),
+            generation: 0,
+            track: Some(7),
+            label: None,
+            sequence_number: 120,
+            begin_pts_ns: 0,
+            end_pts_ns: None,
+            begin_wall_ms: 0,
+            score: None,
+            bounds: None,
+            message: String::new(),
+            labels: BTreeMap::new(),
+            snapshot: None,
+            clip: None,
+            deliveries: Vec::new(),
+        };
+        assert_eq!(snapshot(&event), "snapshots/yard-loitering-7-120.jpg");
+        event.rule = "../a b".to_owned();
+        event.track = None;
+        assert_eq!(clip(&event), "clips/yard-___a_b-frame-120.mp4");
     }
 }

@@ -1,65 +1,41 @@
 //! One frame after the other: tracked, judged by the rules, drawn, encoded, reported.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use analytics::{Firing, FrameContext, Phase};
+use analytics::{Firing, Phase};
 use contract::clock::{monotonic_ns, wall_ms};
-use contract::control::{FileKind, FileRecord, FrameRecord, FromWorker};
-use contract::detection::Skip;
-use contract::name::{StreamName, WorkerId};
-use contract::spec::{EncodeSpec, RenderSpec, WorkerSpec};
-use dsl::Action;
-use frame_bus::{Bus, Frame, FrameStamp, PacketPublisher, Waker};
-use gstreamer::ClockTime;
+use contract::control::FrameRecord;
+use contract::name::WorkerId;
+use contract::spec::{RenderSpec, WorkerSpec};
+use frame_bus::{Bus, Frame, PacketPublisher, Waker};
 use worker::{Control, Failure};
 
-use crate::analysis::Analysis;
-use crate::encode::recording::Recording;
-use crate::encode::timeline::Timeline;
-use crate::encode::{EncodeError, Encoder, PictureFormat};
+use crate::actions::{self, Actions};
+use crate::analysis::{self, Analysis};
+use crate::encode::{EncodeError, PictureFormat};
 use crate::join::{Answer, Joined};
-use crate::output::{Output, Pending, Restream, SharedBook, lock};
+use crate::output::Restream;
 use crate::overlay::{Overlay, Status};
-use crate::paths;
+use crate::reconfigure::Change;
 use crate::report::FrameReports;
-use crate::snapshot::{self, SnapshotWriter};
-use crate::stream::{bus_failure, is_lossless};
-
-/// An encoder or a file that has not ended by then is given up.
-const FINISH_TIMEOUT: ClockTime = ClockTime::from_seconds(5);
-/// The same when the worker was told to leave at once: it is ended by force after 0.9 s.
-const ABANDON_TIMEOUT: ClockTime = ClockTime::from_mseconds(250);
-
-/// What the frame is, without its pixels.
-#[derive(Debug, Clone, Copy)]
-struct Header {
-    stamp: FrameStamp,
-    format: PictureFormat,
-    wall_ms: i64,
-}
+use crate::shared::{Header, SharedBook, lock};
+use crate::video::Video;
 
 /// Renders the frames of one stream.
 pub(crate) struct Renderer {
     spec: RenderSpec,
-    stream: StreamName,
-    directory: PathBuf,
     incarnation: u32,
+    bus: Bus,
     control: Control,
     book: SharedBook,
     analysis: Analysis,
+    /// Made with the next frame when there is none; its zones and lines are rasterised once.
     overlay: Option<(PictureFormat, Overlay)>,
-    timeline: Timeline,
-    encoder: Option<Encoder>,
-    output: Output,
-    recording: Option<FileRecord>,
-    recording_failed: bool,
-    snapshots: SnapshotWriter,
-    /// By the ids of events that last.
-    snapshot_of: BTreeMap<String, String>,
+    video: Video,
+    actions: Actions,
     reports: FrameReports,
-    costs: Costs,
+    /// Of the firings held back, those that are in the book.
+    suppressed_counted: u64,
 }
 
 impl Renderer {
@@ -70,46 +46,37 @@ impl Renderer {
     pub(crate) fn open(
         worker: &WorkerSpec,
         spec: RenderSpec,
-        bus: &Bus,
+        bus: Bus,
         control: Control,
         book: SharedBook,
     ) -> Result<Self, Failure> {
         let stream = spec.frames.stream.clone();
-        let restream = if spec.restream && spec.encode.is_some() {
-            let failed = |error| bus_failure(&error);
-            let size = spec.frames.size;
-            let packets = PacketPublisher::open(bus, &stream, size, worker.incarnation);
-            Some(Restream {
-                packets: packets.map_err(failed)?,
-                gateway: Waker::open(bus, &WorkerId::Gateway).map_err(failed)?,
-            })
-        } else {
-            None
-        };
         let begun = lock(&book).counters().tracks;
-        let teller = control.clone();
-        let written = move |record| teller.send(FromWorker::File(record));
-        let snapshots = SnapshotWriter::start(worker.directory.clone(), written)
-            .map_err(|error| Failure::failed(format!("cannot start a thread: {error}")))?;
-        Ok(Self {
-            analysis: Analysis::new(&spec, begun)?,
-            reports: FrameReports::new(is_lossless(spec.frames.policy)),
+        let analysis = Analysis::new(&spec, begun)?;
+        let mut video = Video::new(worker, stream, control.clone(), SharedBook::clone(&book));
+        video.set_encode(spec.encode.clone());
+        video.set_record(spec.record.clone());
+        video.keep_for_clips(analysis.needs().before_ns);
+        if restreams(&spec) {
+            let restream = open_restream(&bus, &spec, worker.incarnation);
+            video.begin_restream(restream.map_err(Failure::failed)?);
+        }
+        let renderer = Self {
+            analysis,
+            reports: FrameReports::new(spec.frames.policy),
+            actions: Actions::start(worker.directory.clone(), control.clone())?,
             spec,
-            stream,
-            directory: worker.directory.clone(),
             incarnation: worker.incarnation,
+            bus,
             control,
-            output: Output::new(SharedBook::clone(&book), restream),
             book,
             overlay: None,
-            timeline: Timeline::default(),
-            encoder: None,
-            recording: None,
-            recording_failed: false,
-            snapshots,
-            snapshot_of: BTreeMap::new(),
-            costs: Costs::default(),
-        })
+            video,
+            suppressed_counted: 0,
+        };
+        // What a predecessor left there is of the past.
+        renderer.set_now(0, 0);
+        Ok(renderer)
     }
 
     /// Renders one frame and accounts for it.
@@ -128,29 +95,34 @@ impl Renderer {
             wall_ms: wall_ms().saturating_sub_unsigned(age_ms),
         };
         let answers = Answers::of(&joined);
-        let context = FrameContext {
-            sequence_number: stamp.sequence_number,
-            pts_ns: stamp.pts_ns,
-            wall_ms: header.wall_ms,
-            size: header.format.layout.size,
-            motion: stamp.motion,
+        let pixels = joined.frame.payload();
+        let observed = self.analysis.observe(&header, pixels, &joined.answers);
+        let events = alerts(&observed.firings);
+        self.actions
+            .take_best_shots(&header, pixels, &observed.firings, &self.analysis);
+        let drawn = if self.video.is_wanted() {
+            self.draw_and_encode(&header, joined.frame, observed.firings)
+        } else {
+            self.go_on_undrawn(&header, &joined.frame, observed.firings);
+            Ok(())
         };
-        let (tracks, firings) = self.analysis.observe(&context, &joined.answers);
-        let begins = |firing: &&Firing| firing.phase == Phase::Begin;
-        let events = firings.iter().filter(begins).count() as u64;
-        let drawn = self.draw_and_encode(&header, joined.frame, firings);
         if let Err(error) = drawn {
             lock(&self.book).update(|counters| counters.dropped_encoder += 1);
             return Err(Failure::failed(error.to_string()));
         }
-        let given_up = self.report(&header.stamp, answers.skip);
+        let given_up = self.report(observed.record);
+        let (tracks_now, events_now) = self.now();
+        let suppressed = self.newly_suppressed();
         lock(&self.book).update(|counters| {
             counters.rendered += 1;
             counters.with_results += u64::from(answers.complete && answers.seen);
             counters.without_results += u64::from(!answers.complete);
             counters.coasted += u64::from(answers.models > 0 && !answers.seen);
-            counters.tracks += tracks;
+            counters.tracks += observed.begun;
             counters.events += events;
+            counters.events_suppressed += suppressed;
+            counters.tracks_now = tracks_now;
+            counters.events_now = events_now;
             counters.records_dropped += given_up;
         });
         Ok(())
@@ -161,17 +133,7 @@ impl Renderer {
     /// # Errors
     /// When the encoder or the bus has failed.
     pub(crate) fn poll(&mut self, now_ns: u64) -> Result<(), Failure> {
-        if let Some(error) = self.encoder.as_ref().and_then(Encoder::error) {
-            return Err(Failure::failed(error.to_string()));
-        }
-        if let Some(error) = self.output.bus_error() {
-            return Err(bus_failure(&error));
-        }
-        if let Some((recording, error)) = self.output.failed_recording() {
-            tracing::error!("{error}; the recording ends here, the video goes on");
-            self.recording_failed = true;
-            self.report_recorded(recording.frames());
-        }
+        self.video.poll(now_ns)?;
         let given_up = self.reports.send_due(&self.control, now_ns);
         self.count_given_up(given_up);
         Ok(())
@@ -182,35 +144,70 @@ impl Renderer {
         self.reports.deadline_ns()
     }
 
+    /// Goes over to another spec, between two frames. What is the same in both goes on
+    /// untouched. Returns what was done, a line each.
+    ///
+    /// # Errors
+    /// What cannot be done; nothing has changed then.
+    pub(crate) fn reconfigure(&mut self, spec: RenderSpec) -> Result<Vec<String>, String> {
+        let change = Change::between(&self.spec, &spec)?;
+        // All that can fail comes before all that changes something.
+        let restream = if restreams(&spec) && !restreams(&self.spec) {
+            Some(open_restream(&self.bus, &spec, self.incarnation)?)
+        } else {
+            None
+        };
+        let mut done = Vec::new();
+        if let Some(file) = change.rules {
+            let generation = analysis::generation(spec.rules.as_ref());
+            let marks = self.analysis.marks(spec.frames.size);
+            let reloaded = self.analysis.reload(file, generation);
+            done.extend(reloaded.notes.iter().map(ToString::to_string));
+            self.actions.carry_out(reloaded.firings, &mut self.video);
+            self.video.keep_for_clips(self.analysis.needs().before_ns);
+            if marks != self.analysis.marks(spec.frames.size) {
+                self.overlay = None;
+            }
+            let (tracks_now, events_now) = self.now();
+            self.set_now(tracks_now, events_now);
+        }
+        if self.spec.labels != spec.labels {
+            self.analysis.set_stream_labels(spec.labels.clone());
+        }
+        if self.spec.overlay != spec.overlay {
+            self.overlay = None;
+        }
+        self.video.set_encode(spec.encode.clone());
+        self.video.set_record(spec.record.clone());
+        if let Some(restream) = restream {
+            self.video.begin_restream(restream);
+        } else if !restreams(&spec) {
+            self.video.end_restream();
+        }
+        done.extend(change.lines);
+        self.spec = spec;
+        Ok(done)
+    }
+
     /// The stream has ended: encodes, writes and sends what is left.
     ///
     /// # Errors
     /// When the bus has failed.
     pub(crate) fn finish(&mut self) -> Result<(), Failure> {
-        for firing in self.analysis.finish() {
-            self.send_event(firing);
-        }
-        self.close_encoder(FINISH_TIMEOUT);
-        self.output
-            .end_of_stream()
-            .map_err(|error| bus_failure(&error))?;
+        let firings = self.analysis.finish();
+        self.actions.carry_out(firings, &mut self.video);
+        let finished = self.video.finish();
         let given_up = self.reports.send(&self.control);
         self.count_given_up(given_up);
-        self.costs.log();
-        Ok(())
+        self.set_now(0, 0);
+        finished
     }
 
     /// The worker has to leave at once: the file is closed if that is quickly done.
     pub(crate) fn abandon(&mut self) {
-        self.close_encoder(ABANDON_TIMEOUT);
+        self.video.abandon();
         let given_up = self.reports.send(&self.control);
         self.count_given_up(given_up);
-    }
-
-    fn count_given_up(&self, records: u64) {
-        if records > 0 {
-            lock(&self.book).update(|counters| counters.records_dropped += records);
-        }
     }
 
     fn draw_and_encode(
@@ -219,71 +216,28 @@ impl Renderer {
         frame: Frame,
         firings: Vec<Firing>,
     ) -> Result<(), EncodeError> {
-        let Some(spec) = self.spec.encode.clone() else {
-            return self.go_on_undrawn(header, &frame, firings);
-        };
-        self.prepare_encoder(&spec, header)?;
-        let Some(mut encoder) = self.encoder.take() else {
-            return Ok(());
-        };
-        let pushed = self.encode_frame(&mut encoder, header, frame, firings);
-        self.encoder = Some(encoder);
-        pushed
-    }
-
-    fn encode_frame(
-        &mut self,
-        encoder: &mut Encoder,
-        header: &Header,
-        frame: Frame,
-        firings: Vec<Firing>,
-    ) -> Result<(), EncodeError> {
+        let mut picture = self.video.take(header, frame)?;
         let begin = Instant::now();
-        let mut picture = encoder.picture()?;
-        let waited = Instant::now();
-        let bytes = header.format.layout.bytes;
-        picture.with_bytes(|memory| memory[..bytes].copy_from_slice(&frame.payload()[..bytes]))?;
-        // Its slot on the bus is free from here on.
-        drop(frame);
-        let copied = Instant::now();
         picture.with_bytes(|memory| {
             self.draw(header, memory);
-            self.send_events(header, firings, memory);
+            self.actions.take_frames(header, memory, &firings);
         })?;
-        let drawn = Instant::now();
-        let stamp = &header.stamp;
-        let pts_ns = self
-            .timeline
-            .place(stamp.pts_ns, stamp.captured_ns, stamp.discontinuity);
-        self.output.expect(Pending {
-            pts_ns,
-            captured_ns: stamp.captured_ns,
-        });
-        encoder.push(picture, pts_ns)?;
-        self.costs.frames += 1;
-        self.costs.copy += copied - waited;
-        self.costs.draw += drawn - copied;
-        self.costs.wait += (waited - begin) + drawn.elapsed();
-        Ok(())
+        self.video.note_drawing(begin.elapsed());
+        let placed = self.video.place(header);
+        self.actions.carry_out(firings, &mut self.video);
+        self.video.push(picture, placed)
     }
 
     /// Nothing is encoded; the latency ends here, and only snapshots are drawn.
-    fn go_on_undrawn(
-        &mut self,
-        header: &Header,
-        frame: &Frame,
-        firings: Vec<Firing>,
-    ) -> Result<(), EncodeError> {
+    fn go_on_undrawn(&mut self, header: &Header, frame: &Frame, firings: Vec<Firing>) {
         let age_ns = monotonic_ns().saturating_sub(header.stamp.captured_ns);
         lock(&self.book).record_latency_us(age_ns / 1000);
-        if firings.iter().any(wants_snapshot) {
+        if actions::wants_frame(&firings) {
             let mut memory = frame.payload().to_vec();
             self.draw(header, &mut memory);
-            self.send_events(header, firings, &memory);
-        } else {
-            self.send_events(header, firings, &[]);
+            self.actions.take_frames(header, &memory, &firings);
         }
-        Ok(())
+        self.actions.carry_out(firings, &mut self.video);
     }
 
     fn draw(&mut self, header: &Header, memory: &mut [u8]) {
@@ -295,146 +249,68 @@ impl Renderer {
             self.overlay = Some((format, overlay));
         }
         let status = Status {
-            stream: self.stream.as_str(),
+            stream: self.spec.frames.stream.as_str(),
             wall_ms: header.wall_ms,
-            latency_ms: self.output.latency_ms(),
+            latency_ms: self.video.latency_ms(),
         };
         if let Some((_, overlay)) = &mut self.overlay {
             overlay.draw(memory, self.analysis.objects(), &status);
         }
     }
 
-    /// Sends what the rules have reported, with a snapshot of `memory` where they want one.
-    fn send_events(&mut self, header: &Header, firings: Vec<Firing>, memory: &[u8]) {
-        for firing in firings {
-            if wants_snapshot(&firing)
-                && let Some(path) = self.submit_snapshot(header, &firing, memory)
-            {
-                self.snapshot_of.insert(firing.event.id.clone(), path);
-            }
-            self.send_event(firing);
-        }
-    }
-
-    /// The end of an event names the snapshot that its begin has named.
-    fn send_event(&mut self, firing: Firing) {
-        let mut event = firing.event;
-        event.snapshot = match firing.phase {
-            Phase::Begin => self.snapshot_of.get(&event.id).cloned(),
-            Phase::End => self.snapshot_of.remove(&event.id),
-        };
-        self.control.send(FromWorker::Event(Box::new(event)));
-    }
-
-    fn submit_snapshot(&self, header: &Header, firing: &Firing, memory: &[u8]) -> Option<String> {
-        let sequence_number = header.stamp.sequence_number;
-        let event = &firing.event;
-        let path = paths::snapshot(&self.stream, &event.rule, event.track, sequence_number);
-        let picture = snapshot::Picture {
-            layout: header.format.layout,
-            bytes: memory.to_vec(),
-            matrix: header.format.matrix,
-            record: FileRecord {
-                stream: self.stream.clone(),
-                kind: FileKind::Snapshot,
-                path: path.clone(),
-                begin_wall_ms: header.wall_ms,
-                begin_pts_ns: header.stamp.pts_ns,
-                frames: Some(1),
-            },
-        };
-        if self.snapshots.submit(picture) {
-            return Some(path);
-        }
-        tracing::warn!("`{path}` is not written: more snapshots are asked for than can be written");
-        None
-    }
-
-    /// The encoder, and the recording, for pictures of this format.
-    fn prepare_encoder(&mut self, spec: &EncodeSpec, header: &Header) -> Result<(), EncodeError> {
-        let known = self.encoder.as_ref().map(Encoder::format);
-        if known == Some(&header.format) {
-            return Ok(());
-        }
-        // A picture of another size needs another encoder, and another file.
-        self.close_encoder(FINISH_TIMEOUT);
-        let output = self.output.clone();
-        let take = move |unit| output.take(&unit);
-        self.encoder = Some(Encoder::new(spec, header.format, take)?);
-        self.begin_recording(header);
-        Ok(())
-    }
-
-    fn begin_recording(&mut self, header: &Header) {
-        let Some(record) = self.spec.record.as_ref().filter(|_| !self.recording_failed) else {
-            return;
-        };
-        let (path, opened) = paths::recording(
-            &self.directory,
-            &record.directory,
-            &self.stream,
-            header.wall_ms,
-            self.incarnation,
-        );
-        match Recording::start(&opened) {
-            Ok(recording) => {
-                self.output.record(recording);
-                let record = FileRecord {
-                    stream: self.stream.clone(),
-                    kind: FileKind::Recording,
-                    path: path.to_string_lossy().into_owned(),
-                    begin_wall_ms: header.wall_ms,
-                    begin_pts_ns: header.stamp.pts_ns,
-                    frames: None,
-                };
-                self.control.send(FromWorker::File(record.clone()));
-                self.recording = Some(record);
-            }
-            Err(error) => {
-                tracing::error!("{error}; nothing is recorded, the video goes on");
-                self.recording_failed = true;
-            }
-        }
-    }
-
-    fn close_encoder(&mut self, timeout: ClockTime) {
-        if let Some(encoder) = self.encoder.take()
-            && let Err(error) = encoder.finish(timeout)
-        {
-            tracing::error!("{error}; the last frames are missing");
-        }
-        if let Some((frames, result)) = self.output.finish_recording(timeout) {
-            if let Err(error) = result {
-                tracing::error!("{error}; the file plays up to its last fragment");
-            }
-            self.report_recorded(frames);
-        }
-    }
-
-    fn report_recorded(&mut self, frames: u64) {
-        if let Some(mut record) = self.recording.take() {
-            record.frames = Some(frames);
-            self.control.send(FromWorker::File(record));
-        }
-    }
-
     /// Returns how many records were given up.
-    fn report(&mut self, stamp: &FrameStamp, skip: Option<Skip>) -> u64 {
+    fn report(&mut self, record: FrameRecord) -> u64 {
         if !self.spec.store_detections {
             return 0;
         }
-        let record = FrameRecord {
-            sequence_number: stamp.sequence_number,
-            pts_ns: stamp.pts_ns,
-            skip,
-            objects: self.analysis.records(),
-        };
         self.reports.add(record, &self.control, monotonic_ns())
+    }
+
+    fn count_given_up(&self, records: u64) {
+        if records > 0 {
+            lock(&self.book).update(|counters| counters.records_dropped += records);
+        }
+    }
+
+    /// Tracks and events that there are now.
+    fn now(&self) -> (u64, u64) {
+        let tracks = self.analysis.tracks_now() as u64;
+        (tracks, u64::from(self.analysis.events_now()))
+    }
+
+    fn set_now(&self, tracks_now: u64, events_now: u64) {
+        lock(&self.book).update(|counters| {
+            counters.tracks_now = tracks_now;
+            counters.events_now = events_now;
+        });
+    }
+
+    fn newly_suppressed(&mut self) -> u64 {
+        let suppressed = self.analysis.suppressed();
+        let counted = std::mem::replace(&mut self.suppressed_counted, suppressed);
+        suppressed.saturating_sub(counted)
     }
 }
 
-fn wants_snapshot(firing: &Firing) -> bool {
-    firing.phase == Phase::Begin && firing.actions.contains(&Action::Snapshot)
+/// Access units go to the gateway: of what is not encoded there are none.
+fn restreams(spec: &RenderSpec) -> bool {
+    spec.restream && spec.encode.is_some()
+}
+
+fn open_restream(bus: &Bus, spec: &RenderSpec, incarnation: u32) -> Result<Restream, String> {
+    let frames = &spec.frames;
+    let packets = PacketPublisher::open(bus, &frames.stream, frames.size, incarnation);
+    let gateway = Waker::open(bus, &WorkerId::Gateway);
+    Ok(Restream {
+        packets: packets.map_err(|error| error.to_string())?,
+        gateway: gateway.map_err(|error| error.to_string())?,
+    })
+}
+
+/// Events that begin and are sent.
+fn alerts(firings: &[Firing]) -> u64 {
+    let alerts = |firing: &&Firing| firing.phase == Phase::Begin && firing.alerts;
+    firings.iter().filter(alerts).count() as u64
 }
 
 /// How the models have answered.
@@ -445,54 +321,15 @@ struct Answers {
     complete: bool,
     /// At least one has run.
     seen: bool,
-    /// Why the first did not run; no answer in time counts as a failure.
-    skip: Option<Skip>,
 }
 
 impl Answers {
     fn of<F>(joined: &Joined<F>) -> Self {
-        let first = joined.answers.first();
-        let skip = first.and_then(|answer| match answer {
-            Some(Answer::Detections(_)) => None,
-            Some(Answer::Skipped(skip)) => Some(*skip),
-            None => Some(Skip::Failed),
-        });
         let ran = |answer: &Option<Answer>| matches!(answer, Some(Answer::Detections(_)));
         Self {
             models: joined.answers.len(),
             complete: joined.complete(),
             seen: joined.answers.iter().any(ran),
-            skip,
         }
-    }
-}
-
-/// Where the main loop's time goes, for the log.
-#[derive(Debug, Default)]
-struct Costs {
-    frames: u32,
-    copy: Duration,
-    draw: Duration,
-    /// For a free picture, and for room before the encoder.
-    wait: Duration,
-}
-
-impl Costs {
-    fn log(&self) {
-        if self.frames == 0 {
-            return;
-        }
-        let (copy, draw, wait) = (
-            self.copy / self.frames,
-            self.draw / self.frames,
-            self.wait / self.frames,
-        );
-        tracing::info!(
-            frames = self.frames,
-            ?copy,
-            ?draw,
-            ?wait,
-            "mean times of a frame"
-        );
     }
 }

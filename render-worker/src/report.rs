@@ -1,6 +1,7 @@
 //! What the supervisor is told of each frame, in batches.
 
 use contract::control::{FrameRecord, FromWorker};
+use contract::spec::QueuePolicy;
 use worker::Control;
 
 /// Records sent at once: a message a frame would cost more than the records.
@@ -18,13 +19,13 @@ pub(crate) struct FrameReports {
 }
 
 impl FrameReports {
-    /// Reports that wait for the supervisor when `lossless`, and else are given up.
+    /// Reports of a stream with this policy: where no frame is lost, no record is either.
     #[must_use]
-    pub(crate) fn new(lossless: bool) -> Self {
+    pub(crate) fn new(policy: QueuePolicy) -> Self {
         Self {
             batch: Vec::with_capacity(BATCH_MAX),
             begin_ns: 0,
-            lossless,
+            lossless: policy == QueuePolicy::Wait,
         }
     }
 

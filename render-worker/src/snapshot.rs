@@ -1,6 +1,6 @@
-//! Snapshots: PNG files of drawn frames, written off the hot path.
+//! Snapshots: JPEG files of frames and of objects, written off the hot path.
 //!
-//! Making a PNG of a 1080p frame takes longer than a frame interval, so a thread
+//! Making a JPEG of a 1080p frame takes about as long as a frame interval, so a thread
 //! of its own does it. Its queue is short: when events come faster than pictures
 //! can be written, the event goes on without one, which its sender is told.
 
@@ -12,21 +12,21 @@ use std::thread::JoinHandle;
 use contract::control::FileRecord;
 use contract::geometry::{I420Layout, PixelSize};
 use frame_bus::ColourMatrix;
+use jpeg_encoder::{ColorType, Encoder, EncodingError, SamplingFactor};
 
+use crate::crop::Still;
 use crate::overlay::colour::luma_weights;
 
 /// Pictures that wait for the writer: a few events at once are common, many are a flood.
 const QUEUE: usize = 4;
+/// On the usual scale of 1 to 100: from here on loss is not seen without a magnifying glass.
+const QUALITY: u8 = 90;
 
 /// A picture to be written.
 #[derive(Debug)]
-pub struct Picture {
-    /// How the bytes lie.
-    pub layout: I420Layout,
-    /// The drawn frame.
-    pub bytes: Vec<u8>,
-    /// The matrix it was made with.
-    pub matrix: ColourMatrix,
+pub struct Snapshot {
+    /// The picture.
+    pub still: Still,
     /// Whither, and what is reported once it is there; its path is inside the writer's directory.
     pub record: FileRecord,
 }
@@ -34,7 +34,7 @@ pub struct Picture {
 /// Writes pictures on its own thread.
 #[derive(Debug)]
 pub struct SnapshotWriter {
-    queue: Option<SyncSender<Picture>>,
+    queue: Option<SyncSender<Snapshot>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -47,10 +47,10 @@ impl SnapshotWriter {
         directory: PathBuf,
         written: impl Fn(FileRecord) + Send + 'static,
     ) -> std::io::Result<Self> {
-        let (queue, pictures) = sync_channel(QUEUE);
+        let (queue, snapshots) = sync_channel(QUEUE);
         let thread = std::thread::Builder::new()
             .name("snapshots".to_owned())
-            .spawn(move || write_all(&directory, &pictures, written))?;
+            .spawn(move || write_all(&directory, &snapshots, written))?;
         Ok(Self {
             queue: Some(queue),
             thread: Some(thread),
@@ -59,9 +59,9 @@ impl SnapshotWriter {
 
     /// Queues a picture; false when the queue is full and it will not be written.
     #[must_use]
-    pub fn submit(&self, picture: Picture) -> bool {
+    pub fn submit(&self, snapshot: Snapshot) -> bool {
         let queue = self.queue.as_ref();
-        queue.is_some_and(|queue| queue.try_send(picture).is_ok())
+        queue.is_some_and(|queue| queue.try_send(snapshot).is_ok())
     }
 }
 
@@ -77,44 +77,42 @@ impl Drop for SnapshotWriter {
     }
 }
 
-fn write_all(directory: &Path, pictures: &Receiver<Picture>, written: impl Fn(FileRecord)) {
-    while let Ok(picture) = pictures.recv() {
-        match write(directory, &picture) {
-            Ok(()) => written(picture.record),
+fn write_all(directory: &Path, snapshots: &Receiver<Snapshot>, written: impl Fn(FileRecord)) {
+    while let Ok(snapshot) = snapshots.recv() {
+        match write(directory, &snapshot) {
+            Ok(()) => written(snapshot.record),
             Err(error) => {
-                let path = &picture.record.path;
+                let path = &snapshot.record.path;
                 tracing::warn!("the snapshot `{path}` cannot be written: {error}");
             }
         }
     }
 }
 
-fn write(directory: &Path, picture: &Picture) -> std::io::Result<()> {
-    let path = directory.join(&picture.record.path);
+fn write(directory: &Path, snapshot: &Snapshot) -> std::io::Result<()> {
+    let path = directory.join(&snapshot.record.path);
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
     }
-    let rgb = rgb_of(&picture.layout, &picture.bytes, picture.matrix);
-    let png = png_of(picture.layout.size, &rgb).map_err(std::io::Error::other)?;
+    let still = &snapshot.still;
+    let rgb = rgb_of(&still.layout, &still.bytes, still.matrix);
+    let jpeg = jpeg_of(still.layout.size, &rgb).map_err(std::io::Error::other)?;
     // Under another name until it is whole: who sees the file sees all of it.
-    let partial = path.with_extension("png.part");
-    fs::write(&partial, png)?;
+    let partial = path.with_extension("jpg.part");
+    fs::write(&partial, jpeg)?;
     fs::rename(partial, path)
 }
 
-/// Encodes packed RGB rows as PNG.
+/// Encodes packed RGB rows as a baseline JPEG with chroma at half size, as it came.
 ///
 /// # Errors
 /// When `rgb` is not three bytes a pixel of `size`.
-pub fn png_of(size: PixelSize, rgb: &[u8]) -> Result<Vec<u8>, png::EncodingError> {
+pub fn jpeg_of(size: PixelSize, rgb: &[u8]) -> Result<Vec<u8>, EncodingError> {
+    let side = |pixels: u32| u16::try_from(pixels).unwrap_or(u16::MAX);
     let mut file = Vec::new();
-    let mut encoder = png::Encoder::new(&mut file, size.width, size.height);
-    encoder.set_color(png::ColorType::Rgb);
-    encoder.set_depth(png::BitDepth::Eight);
-    encoder.set_compression(png::Compression::Fast);
-    let mut writer = encoder.write_header()?;
-    writer.write_image_data(rgb)?;
-    writer.finish()?;
+    let mut encoder = Encoder::new(&mut file, QUALITY);
+    encoder.set_sampling_factor(SamplingFactor::R_4_2_0);
+    encoder.encode(rgb, side(size.width), side(size.height), ColorType::Rgb)?;
     Ok(file)
 }
 
@@ -231,26 +229,33 @@ mod tests {
         let record = FileRecord {
             stream: "yard".parse().expect("a name"),
             kind: FileKind::Snapshot,
-            path: "snapshots/yard-loitering-7-120.png".to_owned(),
+            path: "snapshots/yard-loitering-7-120.jpg".to_owned(),
             begin_wall_ms: 0,
             begin_pts_ns: 0,
             frames: Some(1),
         };
-        let picture = Picture {
+        let still = Still {
             layout,
-            bytes,
             matrix: ColourMatrix::Bt601,
-            record,
+            bytes,
         };
-        assert!(writer.submit(picture));
+        assert!(writer.submit(Snapshot { still, record }));
         drop(writer);
         let path = reports.recv().expect("a report");
-        let file = fs::File::open(directory.path().join(path)).expect("a file");
-        let decoder = png::Decoder::new(std::io::BufReader::new(file));
-        let mut reader = decoder.read_info().expect("a PNG");
-        let mut pixels = vec![0; reader.output_buffer_size().expect("small")];
-        let info = reader.next_frame(&mut pixels).expect("pixels");
-        assert_eq!((info.width, info.height), (33, 17));
-        assert!(pixels[0].abs_diff(TRACKS[0].0) <= 2);
+        let file = fs::read(directory.path().join(path)).expect("a file");
+        // Start and end of image (ITU-T T.81, table B.1); what is in between the tests of
+        // the whole worker decode.
+        assert!(file.starts_with(&[0xff, 0xd8]) && file.ends_with(&[0xff, 0xd9]));
+        assert_eq!(
+            fs::read_dir(directory.path().join("snapshots"))
+                .expect("listed")
+                .count(),
+            1
+        );
+    }
+
+    #[test]
+    fn a_picture_that_is_not_there_is_an_error() {
+        assert!(jpeg_of(SIZE, &[]).is_err());
     }
 }

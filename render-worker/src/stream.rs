@@ -9,7 +9,7 @@ use std::time::Duration;
 use contract::clock::monotonic_ns;
 use contract::control::{FromWorker, ToWorker};
 use contract::ledger::RenderCounters;
-use contract::spec::{QueuePolicy, RenderSpec, Role, WorkerSpec};
+use contract::spec::{RenderSpec, Role, WorkerSpec};
 use frame_bus::{
     Arrivals, BookWriter, Bus, BusError, Frame, FrameResult, FrameSubscriber, Incoming, Listener,
     ResultBody, ResultSubscriber, Waker,
@@ -18,8 +18,8 @@ use worker::{Control, Failure};
 
 use crate::encode;
 use crate::join::{Joiner, Limits};
-use crate::output::{SharedBook, lock};
 use crate::renderer::Renderer;
+use crate::shared::{SharedBook, bus_failure, lock};
 
 /// A turn comes at least so often, so that the progress counter shows a living worker.
 const TURN_MAX: Duration = Duration::from_millis(250);
@@ -43,7 +43,7 @@ pub fn run(spec: WorkerSpec, control: Control) -> Result<(), Failure> {
     };
     control.send(FromWorker::Warming("opens its ports".to_owned()));
     if let Some(encode) = &render.encode {
-        encode::check(encode, render.record.is_some()).map_err(|error| {
+        encode::check(encode).map_err(|error| {
             let message = error.to_string();
             if error.is_permanent() {
                 Failure::bad_config(message)
@@ -55,6 +55,16 @@ pub fn run(spec: WorkerSpec, control: Control) -> Result<(), Failure> {
     let mut stream = Stream::open(&spec, render.clone(), control.clone())?;
     control.send(FromWorker::Ready(description(render)));
     stream.run()
+}
+
+/// The bounds of the joiner.
+fn limits(render: &RenderSpec) -> Limits {
+    Limits {
+        max_latency_ns: render.max_latency_ms.saturating_mul(1_000_000),
+        // One more is held while it is drawn.
+        hold_max: (render.frames.held_max as usize).saturating_sub(1),
+        policy: render.frames.policy,
+    }
 }
 
 fn description(render: &RenderSpec) -> String {
@@ -69,11 +79,6 @@ fn description(render: &RenderSpec) -> String {
         text.push_str(", restreams");
     }
     text
-}
-
-/// Says what failed of the bus; the worker is started again.
-pub(crate) fn bus_failure(error: &BusError) -> Failure {
-    Failure::failed(error.to_string())
 }
 
 /// What has ended of what comes in.
@@ -117,25 +122,14 @@ impl Stream {
             .collect::<Result<Vec<_>, _>>()
             .map_err(failed)?;
         let frames = FrameSubscriber::open(&bus, &render.frames).map_err(failed)?;
-        let limits = Limits {
-            max_latency_ns: render.max_latency_ms.saturating_mul(1_000_000),
-            // One more is held while it is drawn.
-            hold_max: (render.frames.held_max as usize).saturating_sub(1),
-            policy: render.frames.policy,
-        };
-        let joiner = Joiner::new(results.len(), limits);
+        let joiner = Joiner::new(results.len(), limits(&render));
         let away = vec![false; results.len()];
         let ends = Ends {
             results: vec![false; results.len()],
             ..Ends::default()
         };
-        let renderer = Renderer::open(
-            spec,
-            render,
-            &bus,
-            control.clone(),
-            SharedBook::clone(&book),
-        )?;
+        let renderer =
+            Renderer::open(spec, render, bus, control.clone(), SharedBook::clone(&book))?;
         Ok(Self {
             control,
             listener,
@@ -154,7 +148,6 @@ impl Stream {
 
     fn run(&mut self) -> Result<(), Failure> {
         while !self.control.stopping() {
-            self.take_messages();
             self.take_input()?;
             self.log_absences();
             let now_ns = monotonic_ns();
@@ -183,14 +176,35 @@ impl Stream {
                     self.draining = true;
                     self.last_input_ns = monotonic_ns();
                 }
+                ToWorker::Reconfigure { generation, role } => {
+                    let result = self.reconfigure(*role);
+                    self.control
+                        .send(FromWorker::Reconfigured { generation, result });
+                }
                 ToWorker::Start | ToWorker::EventCommitted(_) | ToWorker::Configure(_) => {}
             }
         }
     }
 
+    /// Goes over to another spec; frames that wait for results are rendered by it.
+    fn reconfigure(&mut self, role: Role) -> Result<Vec<String>, String> {
+        let Role::Render(spec) = role else {
+            return Err("the new spec is not one of a render worker".to_owned());
+        };
+        let limits = limits(&spec);
+        let done = self.renderer.reconfigure(spec)?;
+        self.joiner.set_limits(limits);
+        for line in &done {
+            tracing::info!("{line}");
+        }
+        Ok(done)
+    }
+
     /// Takes and renders until both queues are empty, or until frames must wait for results.
     fn take_input(&mut self) -> Result<(), Failure> {
         loop {
+            // A file is read without a pause: there may be no other turn for minutes.
+            self.take_messages();
             self.take_results()?;
             let more = self.joiner.takes_more() && self.take_frame()?;
             while let Some(joined) = self.joiner.release(monotonic_ns()) {
@@ -349,9 +363,4 @@ impl Stream {
         let wait = earliest.map(|deadline| Duration::from_nanos(deadline.saturating_sub(now_ns)));
         wait.map_or(TURN_MAX, |wait| wait.min(TURN_MAX))
     }
-}
-
-/// Whether nothing may be lost on the way to the database.
-pub(crate) fn is_lossless(policy: QueuePolicy) -> bool {
-    policy == QueuePolicy::Wait
 }

@@ -241,11 +241,24 @@ impl StreamBooks {
 /// The books of one run.
 #[derive(Debug)]
 pub struct Books {
-    books: Vec<(BookId, AnyBook)>,
+    books: Vec<Kept>,
 }
 
-impl Books {
-    /// Makes empty books in `directory`.
+/// One book, and whether anybody writes in it.
+#[derive(Debug)]
+struct Kept {
+    id: BookId,
+    book: AnyBook,
+    /// The stream goes on without this part: what is sent from now on is passed over.
+    left: bool,
+}
+
+/// Books that were made but belong to nobody yet.
+#[derive(Debug, Default)]
+pub struct NewBooks(Vec<(BookId, AnyBook)>);
+
+impl NewBooks {
+    /// Makes empty books in `directory`, where there are none of these yet.
     ///
     /// # Errors
     /// When a file cannot be made.
@@ -257,9 +270,24 @@ impl Books {
             let book = AnyBook::create(&id.part, &directory.join(id.file_name()))?;
             Ok((id, book))
         };
-        Ok(Self {
-            books: ids.into_iter().map(create).collect::<Result<_, _>>()?,
-        })
+        ids.into_iter()
+            .map(create)
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+}
+
+impl Books {
+    /// Makes empty books in `directory`.
+    ///
+    /// # Errors
+    /// When a file cannot be made.
+    pub fn create(
+        directory: &Path,
+        ids: impl IntoIterator<Item = BookId>,
+    ) -> Result<Self, BusError> {
+        let NewBooks(made) = NewBooks::create(directory, ids)?;
+        Ok(Self::of(made))
     }
 
     /// Opens the books that lie in `directory`; what is no book is passed over.
@@ -273,41 +301,112 @@ impl Books {
         };
         let mut books: Vec<_> = entries.filter_map(|entry| open(entry.path())).collect();
         books.sort_by(|(left, _), (right, _)| left.cmp(right));
-        Self { books }
+        Self::of(books)
     }
 
-    /// A number that grows while the worker's main loop is alive.
+    fn of(books: Vec<(BookId, AnyBook)>) -> Self {
+        let kept = |(id, book)| Kept {
+            id,
+            book,
+            left: false,
+        };
+        Self {
+            books: books.into_iter().map(kept).collect(),
+        }
+    }
+
+    /// Those of `ids` that there is no book of yet.
     #[must_use]
-    pub fn progress(&self, worker: &WorkerId) -> u64 {
-        let books = self.books.iter().filter(|(id, _)| id.worker() == *worker);
-        books.fold(0, |sum, (_, book)| sum.wrapping_add(book.progress()))
+    pub fn missing(&self, ids: &[BookId]) -> Vec<BookId> {
+        let known = |id: &BookId| self.books.iter().any(|kept| kept.id == *id);
+        ids.iter().filter(|id| !known(id)).cloned().collect()
+    }
+
+    /// The run goes on with the books of `ids`. A part that a stream goes on without takes
+    /// nothing from now on, and one that joins, or joins again, begins with what is sent from
+    /// now on: the frames between count as not asked for, not as lost.
+    ///
+    /// Call it while nobody writes the books that join.
+    ///
+    /// # Errors
+    /// When a book that joins is still held.
+    pub fn adopt(&mut self, new: NewBooks, ids: &[BookId]) -> Result<(), BusError> {
+        for kept in &mut self.books {
+            let goes_on = ids.iter().any(|id| id.stream == kept.id.stream);
+            if goes_on && !ids.contains(&kept.id) {
+                kept.left = true;
+            }
+        }
+        let joining = self.books.iter().enumerate();
+        let joining = joining.filter(|(_, kept)| kept.left && ids.contains(&kept.id));
+        let joining: Vec<usize> = joining.map(|(index, _)| index).collect();
+        for index in joining {
+            self.books[index].pass_over(&self.read(&self.books[index].id.stream))?;
+            self.books[index].left = false;
+        }
+        for (id, book) in new.0 {
+            let kept = Kept {
+                id,
+                book,
+                left: false,
+            };
+            kept.pass_over(&self.read(&kept.id.stream))?;
+            self.books.push(kept);
+        }
+        Ok(())
+    }
+
+    /// A number that grows while the worker's main loop is alive; `None` for one that keeps
+    /// no book.
+    #[must_use]
+    pub fn progress(&self, worker: &WorkerId) -> Option<u64> {
+        let books = self.books.iter();
+        let own = books.filter(|kept| !kept.left && kept.id.worker() == *worker);
+        own.map(|kept| kept.book.progress())
+            .reduce(u64::wrapping_add)
     }
 
     /// What the books say of a stream now. Consumers are read before producers, so that
     /// none seems to have more than was sent.
     #[must_use]
     pub fn read(&self, stream: &StreamName) -> StreamBooks {
-        let of_stream = || self.books.iter().filter(|(id, _)| id.stream == *stream);
+        let of_stream = || self.books.iter().filter(|kept| kept.id.stream == *stream);
         let mut all = StreamBooks::default();
-        for (_, book) in of_stream() {
-            if let AnyBook::Gateway(book) = book {
+        let mut gateway_left = false;
+        for kept in of_stream() {
+            if let AnyBook::Gateway(book) = &kept.book {
                 all.gateway = Some(book.read());
+                gateway_left = kept.left;
             }
         }
-        for (_, book) in of_stream() {
-            if let AnyBook::Render(book) = book {
+        for kept in of_stream() {
+            if let AnyBook::Render(book) = &kept.book {
                 all.ledger.render = book.read();
             }
         }
-        for (id, book) in of_stream() {
-            if let (Part::Infer(model), AnyBook::Infer(book)) = (&id.part, book) {
-                all.ledger.infer.push((model.to_string(), book.read()));
+        // Models that look at the stream come before those that did once.
+        for left in [false, true] {
+            for kept in of_stream().filter(|kept| kept.left == left) {
+                if let (Part::Infer(model), AnyBook::Infer(book)) = (&kept.id.part, &kept.book) {
+                    all.ledger.infer.push((model.to_string(), book.read()));
+                }
             }
         }
-        for (_, book) in of_stream() {
-            if let AnyBook::Ingest(book) = book {
+        for kept in of_stream() {
+            if let AnyBook::Ingest(book) = &kept.book {
                 all.ledger.ingest = book.read();
             }
+        }
+        let left = of_stream().filter(|kept| kept.left);
+        let left = left
+            .filter(|kept| matches!(kept.id.part, Part::Infer(_)))
+            .count();
+        let stayed = all.ledger.infer.len() - left;
+        for (_, counters) in &mut all.ledger.infer[stayed..] {
+            pass_over_frames(counters, all.ledger.ingest.published);
+        }
+        if let Some(counters) = all.gateway.as_mut().filter(|_| gateway_left) {
+            pass_over_units(counters, all.ledger.render.encoded);
         }
         all
     }
@@ -315,29 +414,45 @@ impl Books {
     /// The latencies of one book.
     #[must_use]
     pub fn histogram(&self, id: &BookId) -> Histogram {
-        let book = self.books.iter().find(|(known, _)| known == id);
-        book.map(|(_, book)| book.histogram()).unwrap_or_default()
+        let kept = self.books.iter().find(|kept| kept.id == *id);
+        kept.map(|kept| kept.book.histogram()).unwrap_or_default()
     }
 
     /// The content of every book, as it goes into the database.
     #[must_use]
     pub fn content(&self) -> Vec<FoundBook> {
-        let found = |(id, book): &(BookId, AnyBook)| FoundBook {
-            stream: id.stream.clone(),
-            book: id.part.to_string(),
-            counters: book.counters(),
-            histogram: book.histogram(),
+        let found = |kept: &Kept| FoundBook {
+            stream: kept.id.stream.clone(),
+            book: kept.id.part.to_string(),
+            counters: self.counters(kept),
+            histogram: kept.book.histogram(),
         };
         self.books.iter().map(found).collect()
+    }
+
+    fn counters(&self, kept: &Kept) -> Vec<(&'static str, u64)> {
+        if !kept.left {
+            return kept.book.counters();
+        }
+        let all = self.read(&kept.id.stream);
+        match &kept.id.part {
+            Part::Infer(model) => {
+                let mut models = all.ledger.infer.iter();
+                let own = models.find(|(name, _)| name == model.as_str());
+                own.map_or_else(Vec::new, |(_, counters)| named(counters))
+            }
+            Part::Gateway => all.gateway.as_ref().map_or_else(Vec::new, named),
+            Part::Ingest | Part::Render => kept.book.counters(),
+        }
     }
 
     /// The files of a worker's books.
     #[must_use]
     pub fn closer(&self, worker: &WorkerId) -> Closer {
-        let books = self.books.iter().filter(|(id, _)| id.worker() == *worker);
+        let books = self.books.iter().filter(|kept| kept.id.worker() == *worker);
         Closer {
             books: books
-                .map(|(id, book)| (id.part.clone(), book.path().to_owned()))
+                .map(|kept| (kept.id.part.clone(), kept.book.path().to_owned()))
                 .collect(),
         }
     }
@@ -348,16 +463,17 @@ impl Books {
     /// # Errors
     /// When a worker still holds its book.
     pub fn close_transit(&self, is_lost: impl Fn(&BookId) -> bool) -> Result<(), BusError> {
-        for (id, book) in &self.books {
-            if !is_lost(id) {
-                continue;
+        for kept in &self.books {
+            let all = self.read(&kept.id.stream);
+            if kept.left {
+                kept.pass_over(&all)?;
+            } else if is_lost(&kept.id) {
+                let sent = match kept.id.part {
+                    Part::Gateway => all.ledger.render.encoded,
+                    _ => all.ledger.ingest.published,
+                };
+                kept.book.settle_transit(sent)?;
             }
-            let ledger = self.read(&id.stream).ledger;
-            let sent = match id.part {
-                Part::Gateway => ledger.render.encoded,
-                _ => ledger.ingest.published,
-            };
-            book.settle_transit(sent)?;
         }
         Ok(())
     }
@@ -368,13 +484,48 @@ impl Books {
     /// # Errors
     /// When a worker still holds its book.
     pub fn close_all(&self, patience: Duration) -> Result<(), BusError> {
-        let paths = self.books.iter().map(|(_, book)| book.path().to_owned());
+        let paths = self.books.iter().map(|kept| kept.book.path().to_owned());
         wait_for_writers(paths.collect(), patience);
-        for (_, book) in &self.books {
-            book.settle()?;
+        for kept in &self.books {
+            kept.book.settle()?;
         }
         self.close_transit(|_| true)
     }
+}
+
+impl Kept {
+    /// Writes down that all that was sent so far was not asked for.
+    fn pass_over(&self, all: &StreamBooks) -> Result<(), BusError> {
+        let published = all.ledger.ingest.published;
+        let encoded = all.ledger.render.encoded;
+        match &self.book {
+            AnyBook::Infer(book) if book.read().next_sequence < published => {
+                update(book.path(), |counters| {
+                    pass_over_frames(counters, published);
+                })
+            }
+            AnyBook::Gateway(book) if book.read().next_sequence < encoded => {
+                update(book.path(), |counters| pass_over_units(counters, encoded))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Frames that the config did not want this model to look at are like those a gate held back.
+fn pass_over_frames(counters: &mut InferCounters, published: u64) {
+    let passed = published.saturating_sub(counters.next_sequence);
+    counters.received += passed;
+    counters.gated += passed;
+    counters.next_sequence += passed;
+}
+
+/// Access units of a stream that was not served: nobody watched.
+fn pass_over_units(counters: &mut GatewayCounters, encoded: u64) {
+    let passed = encoded.saturating_sub(counters.next_sequence);
+    counters.received += passed;
+    counters.unwatched += passed;
+    counters.next_sequence += passed;
 }
 
 /// Waits until nobody holds a lock on any of `paths`, but not longer than `patience`.
@@ -415,80 +566,4 @@ impl Closer {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn book(part: Part) -> BookId {
-        BookId {
-            stream: "yard".parse().expect("a name"),
-            part,
-        }
-    }
-
-    fn people() -> ModelName {
-        "people".parse().expect("a name")
-    }
-
-    fn all() -> Vec<BookId> {
-        [
-            Part::Ingest,
-            Part::Infer(people()),
-            Part::Render,
-            Part::Gateway,
-        ]
-        .map(book)
-        .into()
-    }
-
-    #[test]
-    fn file_names_are_read_back() {
-        for id in all() {
-            assert_eq!(BookId::of_file_name(&id.file_name()), Some(id));
-        }
-        for wrong in ["lock", "ingest.book", "infer.yard.book", "ingest.Yard.book"] {
-            assert_eq!(BookId::of_file_name(wrong), None, "{wrong}");
-        }
-    }
-
-    #[test]
-    fn books_of_dead_workers_balance() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let made = Books::create(directory.path(), all()).expect("made");
-        let path = |part: Part| directory.path().join(book(part).file_name());
-        update(&path(Part::Ingest), |counters: &mut IngestCounters| {
-            (counters.captured, counters.published) = (10, 9);
-        })
-        .expect("written");
-        update(
-            &path(Part::Infer(people())),
-            |counters: &mut InferCounters| {
-                (counters.next_sequence, counters.received, counters.inferred) = (8, 8, 5);
-            },
-        )
-        .expect("written");
-        update(&path(Part::Render), |counters: &mut RenderCounters| {
-            (counters.next_sequence, counters.received, counters.rendered) = (9, 9, 9);
-            counters.encoded = 9;
-        })
-        .expect("written");
-        let stream = &book(Part::Ingest).stream;
-        let before = made.read(stream);
-        assert_eq!(before.ledger.in_flight(), 1 + 1 + 3);
-
-        // One that lives keeps its book.
-        let holder = BookWriter::<RenderCounters>::open(&path(Part::Render)).expect("held");
-        let found = Books::find(directory.path());
-        assert!(found.close_all(Duration::from_millis(10)).is_err());
-        drop(holder);
-
-        found.close_all(Duration::from_secs(5)).expect("closed");
-        let after = made.read(stream);
-        assert_eq!(after.check_closed(), Ok(()));
-        assert_eq!(after.ledger.lost(), 5);
-        let gateway = after.gateway.as_ref().expect("served");
-        assert_eq!(gateway.lost_in_transit, 9);
-        assert_eq!(found.content().len(), 4);
-        found.close_all(Duration::from_secs(5)).expect("again");
-        assert_eq!(made.read(stream), after, "closing twice changes nothing");
-    }
-}
+mod tests;

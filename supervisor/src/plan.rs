@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use contract::name::{ModelName, RunId, StreamName, WorkerId};
 use contract::spec::{
     BusSpec, FrameServiceSpec, GatewaySpec, GatewayStreamSpec, InferSpec, InferStreamSpec,
-    IngestSpec, RecordSpec, RenderModelSpec, RenderSpec, Role, WorkerSpec,
+    IngestSpec, RecordSpec, RenderModelSpec, RenderSpec, Role, RuleSource, WorkerSpec,
 };
 use frame_bus::budget;
 
 use crate::books::{BookId, Part};
 use crate::config::{RunConfig, StreamConfig};
+use crate::supervision::fleet::{Topology, Uses};
 
 /// Frames a second that a live source is reckoned with, to bound what a consumer holds.
 const FPS_RECKONED: u128 = 30;
@@ -27,6 +28,8 @@ const HELD_MAX: u128 = 16;
 pub struct Plan {
     /// Each worker, and what it is told.
     pub workers: Vec<PlannedWorker>,
+    /// Who takes from whom.
+    pub topology: Topology,
     /// All books.
     pub books: Vec<BookId>,
     /// Shared memory in the worst case.
@@ -105,6 +108,7 @@ impl Plan {
         }
         Self {
             workers,
+            topology: planner.topology(),
             books: planner.book_ids(),
             shared_memory_bytes,
             rtsp,
@@ -116,6 +120,14 @@ impl Plan {
     pub fn worker_ids(&self) -> Vec<WorkerId> {
         let workers = self.workers.iter();
         workers.map(|planned| planned.worker.clone()).collect()
+    }
+
+    /// What a worker is told, if there is one of this name.
+    #[must_use]
+    pub fn role(&self, worker: &WorkerId) -> Option<&Role> {
+        let mut workers = self.workers.iter();
+        let planned = workers.find(|planned| planned.worker == *worker)?;
+        Some(&planned.role)
     }
 
     /// Checks that the RTSP port is free.
@@ -164,7 +176,7 @@ impl Planner<'_> {
         }
     }
 
-    /// The worker of a model; `None` when no stream uses it.
+    /// The worker of a model; `None` when no stream and no rule uses it.
     fn infer(&self, name: &ModelName) -> Option<PlannedWorker> {
         let model = self.config.models.get(name)?;
         let users = self.config.streams.iter();
@@ -172,14 +184,17 @@ impl Planner<'_> {
         let streams: Vec<_> = users
             .map(|(stream_name, stream)| InferStreamSpec {
                 frames: self.frames(stream_name, stream),
-                gate: gate_of(stream, name),
+                rules: gates_of(stream, name),
+                labels: stream.labels.clone(),
+                feedback: self.book(stream_name, Part::Render),
                 max_staleness_ms: millis(stream.queue.max_staleness),
                 priority: stream.priority,
                 consumer: WorkerId::Render(stream_name.clone()),
                 book: self.book(stream_name, Part::Infer(name.clone())),
             })
             .collect();
-        if streams.is_empty() {
+        let mut all = self.config.streams.values();
+        if streams.is_empty() && !all.any(|stream| crop_models(stream).contains(name)) {
             return None;
         }
         let spec = InferSpec {
@@ -192,6 +207,7 @@ impl Planner<'_> {
             sessions: model.sessions,
             library: self.config.onnxruntime.clone(),
             streams,
+            standby: false,
         };
         Some(PlannedWorker {
             worker: WorkerId::Infer(name.clone()),
@@ -217,6 +233,7 @@ impl Planner<'_> {
             max_latency_ms: millis(stream.queue.max_latency),
             tracker: stream.tracker.spec(),
             rules: rules.map(|rules| rules.source.clone()),
+            labels: stream.labels.clone(),
             overlay: stream.overlay.clone(),
             encode: stream.encode.as_ref().map(|encode| encode.spec()),
             record: record.map(|directory| RecordSpec {
@@ -255,6 +272,19 @@ impl Planner<'_> {
             worker: WorkerId::Gateway,
             role: Role::Gateway(spec),
         })
+    }
+
+    fn topology(&self) -> Topology {
+        let uses = |(name, stream): (&StreamName, &StreamConfig)| {
+            let uses = Uses {
+                frames: stream.infer.clone(),
+                crops: crop_models(stream),
+            };
+            (name.clone(), uses)
+        };
+        Topology {
+            streams: self.config.streams.iter().map(uses).collect(),
+        }
     }
 
     fn frames(&self, name: &StreamName, stream: &StreamConfig) -> FrameServiceSpec {
@@ -321,10 +351,22 @@ impl Planner<'_> {
     }
 }
 
-fn gate_of(stream: &StreamConfig, model: &ModelName) -> Option<String> {
+/// The rule file of a stream, if there is a gate for this model in it.
+fn gates_of(stream: &StreamConfig, model: &ModelName) -> Option<RuleSource> {
     let rules = stream.rules.as_ref()?;
-    let gate = rules.file.gates.get(model.as_str())?;
-    Some(gate.text().to_owned())
+    let has_gate = rules.file.gates.contains_key(model.as_str());
+    has_gate.then(|| rules.source.clone())
+}
+
+/// The models that the rules of a stream run on what they have found, none twice.
+fn crop_models(stream: &StreamConfig) -> Vec<ModelName> {
+    let rules = stream.rules.iter();
+    // The rule file was checked against the names of the run's models.
+    let named = rules.flat_map(|rules| rules.models().filter_map(|name| name.parse().ok()));
+    let mut models: Vec<ModelName> = named.collect();
+    models.sort();
+    models.dedup();
+    models
 }
 
 fn millis(duration: std::time::Duration) -> u64 {

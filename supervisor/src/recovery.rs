@@ -118,8 +118,7 @@ mod tests {
         let new = NewRun {
             name: "yard",
             config_path: Path::new("yard.yaml"),
-            config_text: "",
-            config_hash: String::new(),
+            files: Vec::new(),
             pid: 1,
             root,
             runs_directory: &data.join("runs"),
@@ -129,7 +128,7 @@ mod tests {
                 source: "test:ball".to_owned(),
             }],
         };
-        begin_run(database, &new).expect("begun").0
+        begin_run(database, &new).expect("begun")
     }
 
     #[test]

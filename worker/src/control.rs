@@ -127,6 +127,15 @@ impl Control {
         }
     }
 
+    /// Answers [`ToWorker::Reconfigure`]: what was done, a line each, or why nothing was.
+    pub fn reconfigured(&self, generation: u64, result: Result<Vec<String>, String>) {
+        match &result {
+            Ok(notes) => tracing::info!(generation, ?notes, "reconfigured"),
+            Err(reason) => tracing::warn!(generation, reason, "not reconfigured"),
+        }
+        self.send(FromWorker::Reconfigured { generation, result });
+    }
+
     fn outgoing(&self) -> Option<SyncSender<FromWorker>> {
         lock(&self.shared.outgoing).clone()
     }

@@ -3,39 +3,44 @@
 //! A method returns `None` when it has reported a mistake; its caller goes on
 //! with the next thing, so that one pass finds all mistakes.
 
+mod action_items;
+mod places;
 mod reader;
+mod rule;
+#[cfg(test)]
+mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use crate::action::unknown_model;
 use crate::check::{self, Names};
 use crate::code;
-use crate::diagnostic::{Diagnostic, suggest};
+use crate::diagnostic::Diagnostic;
 use crate::gate::GateProgram;
-use crate::message::Message;
-use crate::polygon;
-use crate::program::{Program, ZONES_MAX};
-use crate::rule_file::{Action, Anchor, Context, Line, Rule, RuleFile, Subject, Zone};
-use crate::vocabulary::Scope;
-use crate::yaml::{self, FaultKind, Key, Node};
-use reader::Reader;
+use crate::program::ZONES_MAX;
+use crate::rule_file::{Context, RuleFile};
+use crate::syntax::{self, KEYWORDS};
+use crate::yaml::{Document, Entry, FaultKind, Node};
+pub(crate) use action_items::Parsed;
+pub(crate) use reader::Reader;
 
-/// Largest rule file, in bytes: a few hundred rules with comments.
-pub const FILE_BYTES_MAX: usize = 256 << 10;
+/// Largest rule file, in bytes: a thousand rules with comments.
+pub const FILE_BYTES_MAX: usize = 1 << 20;
 
-/// Most rules, lines and gates of a file, and labels of a rule.
+/// Most rules of a file.
+pub const RULES_MAX: usize = 1000;
+
+/// Most lines of a rule file: the crossings of all of them fit one word.
+pub const LINES_MAX: usize = 64;
+
+/// Most gates of a file, and labels of a rule.
 const ENTRIES_MAX: usize = 256;
-
-/// Most corners of a polygon; checking that edges do not cross takes their square.
-const CORNERS_MAX: usize = 64;
 
 /// Longest name, as of all names that become parts of ids.
 const NAME_BYTES_MAX: usize = 48;
 
 /// Most diagnostics of one file. Who has more reads the first and fixes those.
 const DIAGNOSTICS_MAX: usize = 100;
-
-const DEFAULT_GAP_NS: u64 = 1_000_000_000;
 
 /// Reads, checks and compiles. Without a context, labels and models are taken as they are.
 pub(crate) fn load(
@@ -48,29 +53,48 @@ pub(crate) fn load(
         file,
         diagnostics: Vec::new(),
     };
+    let parsed = parse_document(&mut reader);
+    let rule_file = match &parsed.document.root {
+        Some(root) => read_rule_file(&mut reader, root, context),
+        // Nothing written is a file without rules.
+        None => Some(RuleFile::default()),
+    };
+    finish(reader, rule_file)
+}
+
+/// The tree of a rule file, with what is wrong with its YAML reported.
+pub(crate) fn parse_document(reader: &mut Reader<'_>) -> Parsed {
+    let text = reader.text;
     if text.len() > FILE_BYTES_MAX {
         let message = format!(
             "a rule file of {} bytes is over the limit of {FILE_BYTES_MAX}",
             text.len()
         );
-        return Err(vec![reader.diagnostic(code::TOO_LARGE, 0..0, message)]);
+        reader.report::<()>(reader.diagnostic(code::TOO_LARGE, 0..0, message));
+        return Parsed {
+            document: Document {
+                root: None,
+                faults: Vec::new(),
+            },
+            items: Vec::new(),
+        };
     }
-    let document = yaml::parse(text);
-    for fault in document.faults {
+    let mut parsed = action_items::parse(text);
+    for fault in std::mem::take(&mut parsed.document.faults) {
         let code = match fault.kind {
             FaultKind::Syntax => code::NOT_YAML,
             FaultKind::DuplicateKey => code::DUPLICATE_KEY,
         };
-        reader.report::<()>(fault.diagnostic(code, file, text));
+        reader.report::<()>(fault.diagnostic(code, reader.file, text));
     }
-    let rule_file = match &document.root {
-        Some(root) => read_rule_file(&mut reader, root, context),
-        // Nothing written is a file without rules.
-        None => Some(RuleFile::default()),
-    };
+    parsed
+}
+
+/// What was read, or what was reported, in the order of the text.
+pub(crate) fn finish<T>(reader: Reader<'_>, read: Option<T>) -> Result<T, Vec<Diagnostic>> {
     let mut diagnostics = reader.diagnostics;
-    match rule_file {
-        Some(rule_file) if diagnostics.is_empty() => Ok(rule_file),
+    match read {
+        Some(read) if diagnostics.is_empty() => Ok(read),
         _ => {
             diagnostics.sort_by_key(|diagnostic| diagnostic.span.start);
             diagnostics.truncate(DIAGNOSTICS_MAX);
@@ -86,26 +110,46 @@ fn read_rule_file(
 ) -> Option<RuleFile> {
     const KEYS: &[&str] = &["zones", "lines", "gates", "rules"];
     let root = reader.section(root, "a rule file", root.span.clone(), KEYS)?;
-    let zones = reader.named(root.get("zones"), "zones", ZONES_MAX, check_zone_name);
-    // Also the names of zones with mistakes, so that one mistake is not told twice.
-    let zone_names: Vec<_> = zones.iter().map(|entry| entry.key.text.clone()).collect();
+    let zones = reader.named(root.get("zones"), "zones", ZONES_MAX, check_place_name);
+    let lines = reader.named(root.get("lines"), "lines", LINES_MAX, check_place_name);
+    for line in lines {
+        if let Some(zone) = zones.iter().find(|zone| zone.key.text == line.key.text) {
+            same_name(reader, zone, line);
+        }
+    }
+    // Also the names of those with mistakes, so that one mistake is not told twice.
+    let written = |entries: &[Entry]| -> Vec<String> {
+        entries.iter().map(|entry| entry.key.text.clone()).collect()
+    };
+    let (zone_names, line_names) = (written(zones), written(lines));
     let names = Names {
         zones: &zone_names,
+        lines: &line_names,
         labels: context.map(|context| &context.labels),
+        landmarks: context.map(|context| context.landmarks),
     };
-    let zones = reader.each(zones, read_zone);
-    let lines = reader.named(root.get("lines"), "lines", ENTRIES_MAX, check_name);
-    let lines = reader.each(lines, read_line);
+    let models = context.map(|context| &context.models);
+    let zones = reader.each(zones, places::read_zone);
+    let lines = reader.each(lines, places::read_line);
     let gates = reader.named(root.get("gates"), "gates", ENTRIES_MAX, |_| Ok(()));
     let gates = reader.each(gates, |reader, key, node| {
-        if let Some(context) = context {
-            check_model(reader, key, &context.models);
+        if let Some(models) = models
+            && !models.contains(&key.text)
+        {
+            let problem = unknown_model(&key.text, models, key.span.clone());
+            reader.problem_at(problem);
         }
-        Some((key.text.clone(), read_gate(reader, node)?))
+        Some((key.text.clone(), read_gate(reader, node, &names)?))
     });
-    let rules = reader.named(root.get("rules"), "rules", ENTRIES_MAX, check_name);
+    let surroundings = rule::Surroundings {
+        names,
+        models,
+        zones: &zones,
+        lines: &lines,
+    };
+    let rules = reader.named(root.get("rules"), "rules", RULES_MAX, check_name);
     let rules = reader.each(rules, |reader, key, node| {
-        read_rule(reader, key, node, &names)
+        rule::read(reader, key, node, &surroundings)
     });
     Some(RuleFile {
         zones,
@@ -115,237 +159,39 @@ fn read_rule_file(
     })
 }
 
-fn read_zone(reader: &mut Reader<'_>, key: &Key, node: &Node) -> Option<Zone> {
-    const ANCHORS: &[(&str, Anchor)] = &[
-        ("bottom_center", Anchor::BottomCenter),
-        ("center", Anchor::Center),
-    ];
-    let owner = format!("zone `{}`", key.text);
-    let section = reader.section(node, &owner, key.span.clone(), &["polygon", "anchor"])?;
-    let anchor = match section.get("anchor") {
-        Some(node) => reader.choice(node, "an anchor", ANCHORS),
-        None => Some(Anchor::default()),
-    };
-    let polygon = reader
-        .required(&section, "polygon")
-        .and_then(|node| read_polygon(reader, node));
-    Some(Zone {
-        name: key.text.clone(),
-        polygon: polygon?,
-        anchor: anchor?,
-    })
-}
-
-fn read_polygon(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<[f32; 2]>> {
-    let items = reader.list(node, "a polygon is a list of points like [0.1, 0.5]")?;
-    let corners: Vec<_> = items.iter().map(|item| read_point(reader, item)).collect();
-    let (message, help) = if items.len() < 3 {
-        (
-            format!("a polygon needs 3 corners or more, not {}", items.len()),
-            "list its corners in order",
-        )
-    } else if items.len() > CORNERS_MAX {
-        (
-            format!(
-                "a polygon has at most {CORNERS_MAX} corners, not {}",
-                items.len()
-            ),
-            "leave out corners that change little",
-        )
-    } else {
-        let corners = corners.into_iter().collect::<Option<Vec<_>>>()?;
-        let Some((first, second)) = polygon::crossing_edges(&corners) else {
-            return Some(corners);
-        };
-        (
-            format!(
-                "the edges from corners {} and {} of this polygon cross or touch",
-                first + 1,
-                second + 1
-            ),
-            "list the corners in order around the zone",
-        )
-    };
-    reader.report(
-        reader
-            .diagnostic(code::BAD_POLYGON, node.span.clone(), message)
-            .helped(help),
-    )
-}
-
-fn read_point(reader: &mut Reader<'_>, node: &Node) -> Option<[f32; 2]> {
-    let help = "a point is two numbers, [x, y], each from 0 to 1 of the picture's size";
-    let items = reader.list(node, help)?;
-    let [x, y] = items else {
-        let message = format!("a point has two coordinates, not {}", items.len());
-        return reader.report(
-            reader
-                .diagnostic(code::BAD_POINT, node.span.clone(), message)
-                .helped(help),
-        );
-    };
-    let coordinates = [x, y].map(|node| read_coordinate(reader, node, help));
-    Some([coordinates[0]?, coordinates[1]?])
-}
-
-fn read_coordinate(reader: &mut Reader<'_>, node: &Node, help: &str) -> Option<f32> {
-    match node.as_scalar().and_then(yaml::Scalar::as_number) {
-        #[expect(clippy::cast_possible_truncation, reason = "a fraction of a picture")]
-        Some(value) if (0.0..=1.0).contains(&value) => Some(value as f32),
-        Some(value) => {
-            let message = format!("{value} is not inside the picture");
-            reader.report(
-                reader
-                    .diagnostic(code::BAD_POINT, node.span.clone(), message)
-                    .helped("coordinates go from 0 to 1: divide pixels by the picture's size"),
-            )
-        }
-        None => reader.wrong_shape(node, "a number", help),
-    }
-}
-
-fn read_line(reader: &mut Reader<'_>, key: &Key, node: &Node) -> Option<Line> {
-    let owner = format!("line `{}`", key.text);
-    let section = reader.section(node, &owner, key.span.clone(), &["from", "to"])?;
-    let [from, to] = ["from", "to"].map(|end| {
-        reader
-            .required(&section, end)
-            .and_then(|node| read_point(reader, node))
-    });
-    let (from, to) = (from?, to?);
-    if from == to {
-        let message = format!("{owner} has no length");
-        return reader.report(
-            reader
-                .diagnostic(code::BAD_POLYGON, key.span.clone(), message)
-                .helped("give it two different ends"),
-        );
-    }
-    Some(Line {
-        name: key.text.clone(),
-        from,
-        to,
-    })
-}
-
-fn check_model(reader: &mut Reader<'_>, key: &Key, models: &BTreeSet<String>) {
-    if models.contains(&key.text) {
-        return;
-    }
-    let known = || models.iter().map(String::as_str);
-    let all: Vec<_> = known().collect();
-    let message = format!("the run has no model `{}`", key.text);
-    reader.report::<()>(
-        reader
-            .diagnostic(code::UNKNOWN_MODEL, key.span.clone(), message)
-            .suggesting(
-                suggest(&key.text, known()),
-                format!("its models are {}", all.join(", ")),
-            ),
-    );
-}
-
-fn read_gate(reader: &mut Reader<'_>, node: &Node) -> Option<GateProgram> {
+fn read_gate(reader: &mut Reader<'_>, node: &Node, names: &Names<'_>) -> Option<GateProgram> {
     let text = reader.scalar(node, "a gate is an expression, like `motion > 0.5%`")?;
-    match GateProgram::compile(text) {
+    let compiled = syntax::parse_expression(text)
+        .map_err(|problem| vec![problem])
+        .and_then(|tree| check::compile_gate(text, &tree, names));
+    match compiled {
         Ok(program) => Some(program),
         Err(problems) => reader.problems(node, problems),
     }
 }
 
-fn read_rule(reader: &mut Reader<'_>, key: &Key, node: &Node, names: &Names<'_>) -> Option<Rule> {
-    const KEYS: &[&str] = &["on", "when", "for", "gap", "labels", "message", "do"];
-    const SUBJECTS: &[(&str, Subject)] = &[("track", Subject::Track)];
-    let owner = format!("rule `{}`", key.text);
-    let section = reader.section(node, &owner, key.span.clone(), KEYS)?;
-    let on = reader
-        .required(&section, "on")
-        .and_then(|node| reader.choice(node, "what a rule can be about", SUBJECTS));
-    let when = reader
-        .required(&section, "when")
-        .and_then(|node| read_when(reader, node, names));
-    let duration = |reader: &mut Reader<'_>, name, default| match section.get(name) {
-        Some(node) => reader.duration(node),
-        None => Some(default),
-    };
-    let for_ns = duration(reader, "for", 0);
-    let gap_ns = duration(reader, "gap", DEFAULT_GAP_NS);
-    let labels = read_labels(reader, section.get("labels"));
-    let message = match section.get("message") {
-        Some(node) => read_message(reader, node),
-        None => Some(Message::plain(&key.text)),
-    };
-    let actions = match section.get("do") {
-        Some(node) => read_actions(reader, node),
-        None => Some(BTreeSet::from([Action::Alert])),
-    };
-    Some(Rule {
-        name: key.text.clone(),
-        on: on?,
-        when: when?,
-        for_ns: for_ns?,
-        gap_ns: gap_ns?,
-        labels,
-        message: message?,
-        actions: actions?,
-    })
+/// Expressions name zones and lines alike, so no two share a name.
+fn same_name(reader: &mut Reader<'_>, zone: &Entry, line: &Entry) {
+    let message = format!("`{}` is a zone and a line", line.key.text);
+    reader.report::<()>(
+        reader
+            .diagnostic(code::BAD_NAME, line.key.span.clone(), message)
+            .labelled(format!(
+                "the zone is in line {}",
+                reader.line_of(zone.key.span.start)
+            ))
+            .helped("give one of them another name"),
+    );
 }
 
-fn read_when(reader: &mut Reader<'_>, node: &Node, names: &Names<'_>) -> Option<Program> {
-    let text = reader.scalar(node, "a condition is an expression, like `score > 60%`")?;
-    match check::compile(text, Scope::Track, names) {
-        Ok(root) => Some(Program { root }),
-        Err(problems) => reader.problems(node, problems),
-    }
-}
-
-fn read_labels(reader: &mut Reader<'_>, node: Option<&Node>) -> BTreeMap<String, String> {
-    let entries = reader.named(node, "labels", ENTRIES_MAX, |_| Ok(()));
-    let labels = reader.each(entries, |reader, key, node| {
-        let value = reader.scalar(node, "a label's value is a text")?;
-        Some((key.text.clone(), value.to_owned()))
-    });
-    labels.into_iter().collect()
-}
-
-fn read_message(reader: &mut Reader<'_>, node: &Node) -> Option<Message> {
-    let text = reader.scalar(node, "a message is a text")?;
-    match Message::parse(text) {
-        Ok(message) => Some(message),
-        Err(problems) => reader.problems(node, problems),
-    }
-}
-
-fn read_actions(reader: &mut Reader<'_>, node: &Node) -> Option<BTreeSet<Action>> {
-    const ACTIONS: &[(&str, Action)] = &[("alert", Action::Alert), ("snapshot", Action::Snapshot)];
-    let help = "`do` is a list, like [alert, snapshot]";
-    let items = reader.list(node, help)?;
-    if items.is_empty() {
-        return reader.report(
-            reader
-                .diagnostic(
-                    code::WRONG_SHAPE,
-                    node.span.clone(),
-                    "`do` lists nothing to do",
-                )
-                .helped("write [alert], or leave `do` out"),
-        );
-    }
-    let actions: Vec<_> = items
-        .iter()
-        .map(|item| reader.choice(item, "an action", ACTIONS))
-        .collect();
-    actions.into_iter().collect()
-}
-
-/// Names of zones stand in expressions, so they are words of the language.
-fn check_zone_name(name: &str) -> Result<(), &'static str> {
-    const RESERVED: &[&str] = &["and", "or", "not", "in", "true", "false"];
-    if RESERVED.contains(&name) {
+/// Names of zones and lines stand in expressions, so they are words of the language.
+fn check_place_name(name: &str) -> Result<(), &'static str> {
+    // `distance(track)` is the distance to a track.
+    if KEYWORDS.contains(&name) || name == "track" {
         return Err("it is a word of the language");
     }
     if !name.starts_with(|first: char| first.is_ascii_alphabetic()) || name.contains('-') {
-        return Err("a zone is named by a letter, then letters, digits and `_`");
+        return Err("zones and lines are named by a letter, then letters, digits and `_`");
     }
     check_name(name)
 }

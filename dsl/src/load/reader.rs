@@ -6,15 +6,19 @@ use std::path::Path;
 
 use crate::code;
 use crate::diagnostic::{Diagnostic, suggest};
+use crate::duration::parse_duration;
 use crate::problem::Problem;
-use crate::syntax;
-use crate::yaml::{Entry, Key, Node, Value};
+use crate::yaml::{Entry, Key, Node, Scalar, Value};
+
+/// Most diagnostics that are kept to be put in order. To say of a place in which line it
+/// stands takes a look at all before it, so their number bounds the time.
+const DIAGNOSTICS_KEPT_MAX: usize = 1000;
 
 /// Methods return `None` when they have reported a mistake.
-pub(super) struct Reader<'a> {
-    pub(super) text: &'a str,
-    pub(super) file: &'a Path,
-    pub(super) diagnostics: Vec<Diagnostic>,
+pub(crate) struct Reader<'a> {
+    pub(crate) text: &'a str,
+    pub(crate) file: &'a Path,
+    pub(crate) diagnostics: Vec<Diagnostic>,
 }
 
 /// A mapping all of whose keys are known.
@@ -139,7 +143,7 @@ impl Reader<'_> {
     /// Nanoseconds.
     pub(super) fn duration(&mut self, node: &Node) -> Option<u64> {
         let text = self.scalar(node, "a duration is written like `10s` or `500ms`")?;
-        let parsed = syntax::parse_duration(text);
+        let parsed = parse_duration(text);
         if parsed.is_some() {
             return parsed;
         }
@@ -153,6 +157,23 @@ impl Reader<'_> {
             self.diagnostic(code::BAD_DURATION, node.span.clone(), message)
                 .helped(help),
         )
+    }
+
+    /// A whole number inside of a range.
+    pub(super) fn integer(&mut self, node: &Node, low: u32, high: u32) -> Option<u32> {
+        let help = format!("write a whole number from {low} to {high}");
+        let text = self.scalar(node, &help)?;
+        let number = text.parse::<u32>().ok();
+        number
+            .filter(|number| (low..=high).contains(number))
+            .or_else(|| {
+                let (code, message) = match node.as_scalar().and_then(Scalar::as_number) {
+                    Some(_) => (code::OUT_OF_RANGE, format!("{text} cannot stand here")),
+                    None => (code::WRONG_SHAPE, format!("`{text}` is not a whole number")),
+                };
+                let span = node.span.clone();
+                self.report(self.diagnostic(code, span, message).helped(help))
+            })
     }
 
     /// One word of several.
@@ -185,8 +206,11 @@ impl Reader<'_> {
     }
 
     /// Reports problems inside a scalar at their places in the file.
-    pub(super) fn problems<T>(&mut self, node: &Node, problems: Vec<Problem>) -> Option<T> {
+    pub(crate) fn problems<T>(&mut self, node: &Node, problems: Vec<Problem>) -> Option<T> {
         for problem in problems {
+            if self.is_full() {
+                break;
+            }
             let diagnostic = problem.in_text(self.file, self.text, |span| {
                 node.span_within(self.text, span)
             });
@@ -195,19 +219,37 @@ impl Reader<'_> {
         None
     }
 
+    /// Reports a problem whose span counts bytes of the file.
+    pub(super) fn problem_at(&mut self, problem: Problem) {
+        self.report::<()>(problem.in_text(self.file, self.text, |span| span));
+    }
+
+    /// The line of a byte, from 1.
+    pub(super) fn line_of(&self, byte: usize) -> usize {
+        self.text[..byte].matches('\n').count() + 1
+    }
+
     pub(super) fn diagnostic(
         &self,
         code: &'static str,
         span: Range<usize>,
         message: impl Into<String>,
     ) -> Diagnostic {
+        // What will not be kept needs no place.
+        let span = if self.is_full() { 0..0 } else { span };
         Diagnostic::new(code, self.file, self.text, span, message)
     }
 
     /// Keeps a diagnostic; always `None`, so that callers can return it.
     pub(super) fn report<T>(&mut self, diagnostic: Diagnostic) -> Option<T> {
-        self.diagnostics.push(diagnostic);
+        if !self.is_full() {
+            self.diagnostics.push(diagnostic);
+        }
         None
+    }
+
+    fn is_full(&self) -> bool {
+        self.diagnostics.len() >= DIAGNOSTICS_KEPT_MAX
     }
 
     /// The entries of a mapping; nothing written is an empty one.

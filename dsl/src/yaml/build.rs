@@ -1,11 +1,14 @@
 //! Makes the tree from the events of the parser.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use granit_parser::{ErrorKind, Event, Marker, ScalarStyle, ScanError, Span, Tag};
 
 use super::{Entry, Fault, FaultKind, Key, NODES_MAX, Node, Scalar, Style, Value};
+
+/// Most faults of one text. Who has more reads the first and mends those.
+const FAULTS_MAX: usize = 100;
 
 /// A collection whose end has not come yet.
 struct Open {
@@ -18,8 +21,8 @@ enum Content {
     Sequence(Vec<Node>),
     Mapping {
         entries: Vec<Entry>,
-        /// The line of each key.
-        lines: HashMap<String, usize>,
+        /// Where each key begins.
+        places: HashMap<String, usize>,
         merges: Vec<Node>,
         key: Option<Key>,
     },
@@ -87,7 +90,7 @@ impl<'t> Builder<'t> {
                 refuse_tag(tag.as_deref(), span)?;
                 let content = Content::Mapping {
                     entries: Vec::new(),
-                    lines: HashMap::new(),
+                    places: HashMap::new(),
                     merges: Vec::new(),
                     key: None,
                 };
@@ -155,7 +158,7 @@ impl<'t> Builder<'t> {
             Content::Sequence(items) => items.push(node),
             Content::Mapping {
                 entries,
-                lines,
+                places,
                 merges,
                 key,
             } => match key.take() {
@@ -170,16 +173,20 @@ impl<'t> Builder<'t> {
                 },
                 Some(key) if key.text == "<<" => merges.push(node),
                 Some(key) => {
-                    if let Some(line) = lines.get(&key.text) {
-                        self.faults.push(Fault {
-                            kind: FaultKind::DuplicateKey,
-                            message: format!("the key `{}` stands twice", key.text),
-                            label: format!("first given in line {line}"),
-                            help: Some("keep one of the two".to_owned()),
-                            span: key.span,
-                        });
+                    if let Some(first) = places.get(&key.text) {
+                        // Finding the line of each of very many would take the square of them.
+                        if self.faults.len() < FAULTS_MAX {
+                            let line = line_of(self.text, *first);
+                            self.faults.push(Fault {
+                                kind: FaultKind::DuplicateKey,
+                                message: format!("the key `{}` stands twice", key.text),
+                                label: format!("first given in line {line}"),
+                                help: Some("keep one of the two".to_owned()),
+                                span: key.span,
+                            });
+                        }
                     } else {
-                        lines.insert(key.text.clone(), line_of(self.text, key.span.start));
+                        places.insert(key.text.clone(), key.span.start);
                         entries.push(Entry { key, value: node });
                     }
                 }
@@ -197,11 +204,16 @@ impl<'t> Builder<'t> {
             Content::Sequence(items) => Value::Sequence(items),
             Content::Mapping {
                 mut entries,
+                places,
                 merges,
                 ..
             } => {
+                let mut merge = Merge {
+                    known: places.into_keys().collect(),
+                    entries: &mut entries,
+                };
                 for merged in merges {
-                    merge(&mut entries, merged)?;
+                    merge.bring(merged)?;
                 }
                 Value::Mapping(entries)
             }
@@ -233,23 +245,32 @@ impl<'t> Builder<'t> {
     }
 }
 
-fn merge(entries: &mut Vec<Entry>, node: Node) -> Result<(), Fault> {
-    match node.value {
-        Value::Mapping(merged) => {
-            for entry in merged {
-                if entries.iter().all(|own| own.key.text != entry.key.text) {
-                    entries.push(entry);
+/// A mapping that merge keys bring entries to.
+struct Merge<'e> {
+    entries: &'e mut Vec<Entry>,
+    /// Keys of the entries.
+    known: HashSet<String>,
+}
+
+impl Merge<'_> {
+    fn bring(&mut self, node: Node) -> Result<(), Fault> {
+        match node.value {
+            Value::Mapping(merged) => {
+                for entry in merged {
+                    if self.known.insert(entry.key.text.clone()) {
+                        self.entries.push(entry);
+                    }
                 }
+                Ok(())
             }
-            Ok(())
+            Value::Sequence(items) => items.into_iter().try_for_each(|item| self.bring(item)),
+            Value::Scalar(_) => Err(syntax(
+                node.span,
+                "only a mapping can be merged with `<<`",
+                "not a mapping",
+                Some("write `<<: *name` with the anchor of a mapping"),
+            )),
         }
-        Value::Sequence(items) => items.into_iter().try_for_each(|item| merge(entries, item)),
-        Value::Scalar(_) => Err(syntax(
-            node.span,
-            "only a mapping can be merged with `<<`",
-            "not a mapping",
-            Some("write `<<: *name` with the anchor of a mapping"),
-        )),
     }
 }
 

@@ -38,6 +38,7 @@ pub(crate) struct Rig {
     directory: TempDir,
     bus: Bus,
     port: u16,
+    spec: Mutex<GatewaySpec>,
     supervisor: UnixStream,
     ended: Mutex<Vec<PacketPublisher>>,
     gateway: Mutex<Option<JoinHandle<Result<(), Failure>>>>,
@@ -64,34 +65,26 @@ impl Rig {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let root = Root::create(Path::new(BASE), "a test").expect("a root");
         let bus = Bus::open(&root.bus(), "test").expect("a bus");
-        let streams = streams.iter().map(|name| {
-            let book = directory.path().join(format!("{name}.book"));
-            BookReader::<GatewayCounters>::create(&book).expect("a new book");
-            GatewayStreamSpec {
-                stream: stream(name),
-                size: SIZE,
-                mount: (*name).to_owned(),
-                book,
-            }
-        });
+        let streams = streams.iter().map(|name| stream_spec(&directory, name));
+        let gateway = GatewaySpec {
+            address: "127.0.0.1".to_owned(),
+            rtsp_port: port,
+            streams: streams.collect(),
+        };
         let spec = WorkerSpec {
             worker: WorkerId::Gateway,
             run: "test-1".parse().expect("a run id"),
             incarnation: 0,
             bus: root.bus(),
             directory: directory.path().to_owned(),
-            role: Role::Gateway(GatewaySpec {
-                address: "127.0.0.1".to_owned(),
-                rtsp_port: port,
-                streams: streams.collect(),
-            }),
+            role: Role::Gateway(gateway.clone()),
         };
         let (mut supervisor, worker_end) = UnixStream::pair().expect("a socket pair");
         let message = encode(&ToWorker::Configure(Box::new(spec))).expect("a short spec");
         supervisor.write_all(&message).expect("connected");
         // The worker ends its process when its supervisor is gone, and here that is the test.
         std::mem::forget(supervisor.try_clone().expect("a descriptor"));
-        let gateway = std::thread::spawn(|| {
+        let thread = std::thread::spawn(|| {
             let (spec, control) = Control::over(worker_end)?;
             gateway::run(spec, control)
         });
@@ -99,28 +92,69 @@ impl Rig {
             directory,
             bus,
             port,
+            spec: Mutex::new(gateway),
             supervisor,
             ended: Mutex::default(),
-            gateway: Mutex::new(Some(gateway)),
+            gateway: Mutex::new(Some(thread)),
             _root: root,
         }
     }
 
     fn wait_ready(&self) -> u16 {
+        let text = self.wait_message(|message| match message {
+            FromWorker::Ready(text) => Some(text),
+            _ => None,
+        });
+        let (_, rest) = text.rsplit_once(':').expect("an address");
+        let (port, streams) = rest.split_once(' ').expect("streams");
+        assert!(streams.starts_with("serving yard"), "{text}");
+        port.parse().expect("a port")
+    }
+
+    /// Waits for a message that `pick` makes something of. Nothing comes right behind it.
+    fn wait_message<T>(&self, pick: impl Fn(FromWorker) -> Option<T>) -> T {
         let mut decoder = Decoder::default();
         let mut chunk = [0; 4096];
         loop {
             while let Some(message) = decoder.next_message().expect("a message") {
-                if let FromWorker::Ready(text) = message {
-                    let (_, rest) = text.rsplit_once(':').expect("an address");
-                    let (port, streams) = rest.split_once(' ').expect("streams");
-                    assert!(streams.starts_with("serving yard"), "{text}");
-                    return port.parse().expect("a port");
+                if let Some(picked) = pick(message) {
+                    return picked;
                 }
             }
             let count = (&self.supervisor).read(&mut chunk).expect("connected");
+            assert!(count > 0, "the gateway is gone");
             decoder.extend(&chunk[..count]);
         }
+    }
+
+    /// Has the spec changed live, and returns the answer. What is refused changes nothing.
+    pub(crate) fn reconfigure(
+        &self,
+        change: impl FnOnce(&mut GatewaySpec),
+    ) -> Result<Vec<String>, String> {
+        let mut current = self.spec.lock().expect("not poisoned");
+        let mut wanted = current.clone();
+        change(&mut wanted);
+        let message = ToWorker::Reconfigure {
+            generation: 7,
+            role: Box::new(Role::Gateway(wanted.clone())),
+        };
+        let message = encode(&message).expect("a short spec");
+        (&self.supervisor).write_all(&message).expect("connected");
+        let result = self.wait_message(|message| match message {
+            FromWorker::Reconfigured { generation, result } => Some((generation, result)),
+            _ => None,
+        });
+        assert_eq!(result.0, 7);
+        if result.1.is_ok() {
+            *current = wanted;
+        }
+        result.1
+    }
+
+    /// What the gateway is told of one more stream; its book is new, or goes on.
+    pub(crate) fn stream_spec(&self, name: &str) -> GatewayStreamSpec {
+        stream_spec(&self.directory, name)
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -170,6 +204,19 @@ impl Drop for Rig {
         if running && !std::thread::panicking() {
             assert_eq!(self.drain(), Ok(()));
         }
+    }
+}
+
+fn stream_spec(directory: &TempDir, name: &str) -> GatewayStreamSpec {
+    let book = directory.path().join(format!("{name}.book"));
+    if !book.exists() {
+        BookReader::<GatewayCounters>::create(&book).expect("a new book");
+    }
+    GatewayStreamSpec {
+        stream: stream(name),
+        size: SIZE,
+        mount: name.to_owned(),
+        book,
     }
 }
 

@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use contract::detection::Detection;
-use contract::spec::ModelFamily;
+use contract::spec::{InferSpec, ModelFamily};
 
 use crate::letterbox::Letterbox;
 use crate::tensor::Normalisation;
@@ -61,6 +61,17 @@ pub struct Thresholds {
     pub score_min: f32,
     /// Of two boxes of one class with a larger IoU, the better stays.
     pub nms_iou: f32,
+}
+
+impl Thresholds {
+    /// Those of a spec.
+    #[must_use]
+    pub fn of(spec: &InferSpec) -> Self {
+        Self {
+            score_min: spec.score_min,
+            nms_iou: spec.nms_iou,
+        }
+    }
 }
 
 /// A kind of model, bound to the shapes of one file. Holds no state between frames.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use contract::control::ToWorker;
 use contract::geometry::PixelSize;
 use contract::ledger::{Counters, IngestCounters};
+use contract::motion::Cells;
 use contract::name::WorkerId;
 use contract::spec::{
     Backoff, BusSpec, FrameServiceSpec, IngestSpec, MotionSpec, QueuePolicy, RetrySpec, Role,
@@ -216,6 +217,7 @@ pub(crate) struct Seen {
     pub(crate) pts_ms: u64,
     pub(crate) discontinuity: bool,
     pub(crate) motion: f32,
+    pub(crate) moved: Cells,
     pub(crate) size: PixelSize,
     /// The three planes without the padding of their rows.
     pub(crate) pixels: Vec<u8>,
@@ -239,6 +241,7 @@ impl Seen {
             pts_ms: (stamp.pts_ns + 500_000) / 1_000_000,
             discontinuity: stamp.discontinuity,
             motion: stamp.motion,
+            moved: stamp.moved,
             size: layout.size,
             pixels,
         }

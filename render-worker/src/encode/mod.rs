@@ -75,15 +75,17 @@ impl EncodeError {
 ///
 /// # Errors
 /// The first thing that is missing or wrong.
-pub fn check(spec: &EncodeSpec, record: bool) -> Result<(), EncodeError> {
+pub fn check(spec: &EncodeSpec) -> Result<(), EncodeError> {
     gst::init().map_err(|error| EncodeError::Start(error.to_string()))?;
-    for element in ["appsrc", "appsink", "h264parse", "x264enc"] {
+    for element in [
+        "appsrc",
+        "appsink",
+        "h264parse",
+        "x264enc",
+        "mp4mux",
+        "filesink",
+    ] {
         make(element)?;
-    }
-    if record {
-        for element in ["mp4mux", "filesink"] {
-            make(element)?;
-        }
     }
     encoder_element(spec).map(drop)
 }
@@ -97,8 +99,8 @@ pub struct PictureFormat {
     pub matrix: ColourMatrix,
 }
 
-/// One encoded picture.
-#[derive(Debug)]
+/// One encoded picture. Cloning shares its bytes.
+#[derive(Debug, Clone)]
 pub struct AccessUnit {
     /// H.264 byte stream, with parameter sets before each key frame.
     pub buffer: gst::Buffer,
@@ -275,6 +277,11 @@ impl Encoder {
         self.begin()
     }
 
+    /// The next picture shall be decodable without any other: somebody begins with it.
+    pub fn ask_for_keyframe(&mut self) {
+        self.last_keyframe_ns = None;
+    }
+
     /// What the pipeline has reported since, if it has failed.
     #[must_use]
     pub fn error(&self) -> Option<EncodeError> {
@@ -302,7 +309,11 @@ impl Encoder {
         self.source
             .end_of_stream()
             .map_err(|error| self.failure("the end of the stream", &error))?;
-        wait_for_end(&self.pipeline, timeout)
+        if wait_for_end(&self.pipeline, timeout)? {
+            return Ok(());
+        }
+        let reason = format!("it did not end in {timeout}");
+        Err(EncodeError::pipeline("the end of the stream", &reason))
     }
 
     /// The rate is known, or will not be: sets the format and plays.
@@ -381,19 +392,18 @@ impl Drop for Encoder {
     }
 }
 
-/// Waits for a pipeline to have done all it was given.
-fn wait_for_end(pipeline: &gst::Pipeline, timeout: gst::ClockTime) -> Result<(), EncodeError> {
+/// Waits for a pipeline to have done all it was given; false when the time is over.
+fn wait_for_end(pipeline: &gst::Pipeline, timeout: gst::ClockTime) -> Result<bool, EncodeError> {
     let kinds = [gst::MessageType::Eos, gst::MessageType::Error];
-    let message = pipeline
-        .bus()
-        .and_then(|bus| bus.timed_pop_filtered(timeout, &kinds));
+    let message = pipeline.bus().and_then(|bus| {
+        // With no time to wait, the timed one does not even look.
+        let waited = bus.timed_pop_filtered(timeout, &kinds);
+        waited.or_else(|| bus.pop_filtered(&kinds))
+    });
     match message.as_ref().map(|message| message.view()) {
         Some(gst::MessageView::Error(error)) => Err(describe(error)),
-        Some(_) => Ok(()),
-        None => Err(EncodeError::Pipeline(format!(
-            "{} did not end in {timeout}",
-            pipeline.name()
-        ))),
+        Some(_) => Ok(true),
+        None => Ok(false),
     }
 }
 
@@ -565,13 +575,13 @@ mod tests {
             keyframe_interval_ms: 2000,
             threads: 1,
         };
-        let error = check(&spec, true).expect_err("no such preset");
+        let error = check(&spec).expect_err("no such preset");
         assert_eq!(error, EncodeError::Preset("quick".to_owned()));
         assert!(error.is_permanent());
         let good = EncodeSpec {
             preset: "ultrafast".to_owned(),
             ..spec
         };
-        assert_eq!(check(&good, true), Ok(()));
+        assert_eq!(check(&good), Ok(()));
     }
 }

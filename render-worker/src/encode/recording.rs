@@ -27,6 +27,7 @@ pub struct Recording {
     /// A file begins at zero, also one that is begun in the middle of a stream.
     begin: Option<gst::ClockTime>,
     frames: u64,
+    queued_bytes_max: u64,
 }
 
 impl Recording {
@@ -69,6 +70,7 @@ impl Recording {
             path: path.to_owned(),
             begin: None,
             frames: 0,
+            queued_bytes_max: QUEUED_BYTES_MAX,
         };
         // Opening the file is part of this: a directory without permission is known now.
         match recording.pipeline.set_state(gst::State::Playing) {
@@ -89,6 +91,11 @@ impl Recording {
         self.frames
     }
 
+    /// Lets so many bytes more wait for the disk: those that are handed over at once at the begin.
+    pub fn allow_more(&mut self, bytes: u64) {
+        self.queued_bytes_max += bytes;
+    }
+
     /// Adds an access unit; the first must be a key frame. Never waits for the disk.
     ///
     /// # Errors
@@ -97,10 +104,10 @@ impl Recording {
         if let Some(error) = self.error() {
             return Err(error);
         }
-        if self.source.current_level_bytes() > QUEUED_BYTES_MAX {
+        if self.source.current_level_bytes() > self.queued_bytes_max {
             let reason = format!(
                 "the disk is too slow: {} MB wait to be written",
-                QUEUED_BYTES_MAX >> 20
+                self.queued_bytes_max >> 20
             );
             return Err(failed(&self.path, &reason));
         }
@@ -120,16 +127,39 @@ impl Recording {
         Ok(())
     }
 
+    /// No access unit comes any more: writes what is still to be written, without waiting for
+    /// it. [`Recording::ended`] says when that is done.
+    ///
+    /// # Errors
+    /// When the recording has failed before.
+    pub fn end(&self) -> Result<(), EncodeError> {
+        self.source
+            .end_of_stream()
+            .map(drop)
+            .map_err(|error| self.error().unwrap_or_else(|| failed(&self.path, &error)))
+    }
+
+    /// Whether the file is closed, waiting for it `timeout` at most. What is in the file stays
+    /// playable whatever this says.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    pub fn ended(&self, timeout: gst::ClockTime) -> Result<bool, EncodeError> {
+        let ended = wait_for_end(&self.pipeline, timeout);
+        ended.map_err(|error| failed(&self.path, &error))
+    }
+
     /// Writes what is still to be written and closes the file; returns how many frames it has.
     ///
     /// # Errors
     /// When that failed or took longer than `timeout`; what is in the file stays playable.
     pub fn finish(self, timeout: gst::ClockTime) -> Result<u64, EncodeError> {
-        self.source
-            .end_of_stream()
-            .map_err(|error| failed(&self.path, &error))?;
-        wait_for_end(&self.pipeline, timeout).map_err(|error| failed(&self.path, &error))?;
-        Ok(self.frames)
+        self.end()?;
+        if self.ended(timeout)? {
+            return Ok(self.frames);
+        }
+        let reason = format!("it did not end in {timeout}");
+        Err(failed(&self.path, &reason))
     }
 
     fn error(&self) -> Option<EncodeError> {

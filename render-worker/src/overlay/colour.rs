@@ -94,6 +94,7 @@ pub struct Palette {
     pub white: Yuv,
     /// Plates without a hue, and outlines.
     pub ink: Yuv,
+    matrix: ColourMatrix,
     tracks: [Yuv; TRACKS.len()],
     plates: [Yuv; TRACKS.len()],
 }
@@ -105,6 +106,7 @@ impl Palette {
         Self {
             white: WHITE.to_yuv(matrix),
             ink: INK.to_yuv(matrix),
+            matrix,
             tracks: TRACKS.map(|colour| colour.to_yuv(matrix)),
             // Dark enough that white text has a contrast of at least 4.5 on each (see the test).
             plates: TRACKS.map(|colour| colour.shaded(PLATE_SHADE).to_yuv(matrix)),
@@ -122,9 +124,23 @@ impl Palette {
     pub fn plate(&self, id: u64) -> Yuv {
         self.plates[slot(id)]
     }
+
+    /// A colour that somebody chose.
+    #[must_use]
+    pub fn chosen(&self, colour: Rgb) -> Yuv {
+        colour.to_yuv(self.matrix)
+    }
+
+    /// The ground of a label of a chosen colour.
+    #[must_use]
+    pub fn chosen_plate(&self, colour: Rgb) -> Yuv {
+        colour.shaded(CHOSEN_PLATE_SHADE).to_yuv(self.matrix)
+    }
 }
 
 const PLATE_SHADE: f32 = 0.5;
+/// White may be chosen, which is brighter than all of [`TRACKS`].
+const CHOSEN_PLATE_SHADE: f32 = 0.4;
 
 fn slot(id: u64) -> usize {
     usize::try_from(id % TRACKS.len() as u64).unwrap_or(0)
@@ -196,10 +212,10 @@ mod tests {
         let luminance = |colour: Rgb| {
             0.2126 * linear(colour.0) + 0.7152 * linear(colour.1) + 0.0722 * linear(colour.2)
         };
-        for colour in TRACKS {
-            let plate = luminance(colour.shaded(PLATE_SHADE));
-            let contrast = 1.05 / (plate + 0.05);
-            assert!(contrast >= 4.5, "{colour:?}: {contrast}");
+        let tracks = TRACKS.map(|colour| colour.shaded(PLATE_SHADE));
+        for plate in tracks.into_iter().chain([WHITE.shaded(CHOSEN_PLATE_SHADE)]) {
+            let contrast = 1.05 / (luminance(plate) + 0.05);
+            assert!(contrast >= 4.5, "{plate:?}: {contrast}");
         }
     }
 }

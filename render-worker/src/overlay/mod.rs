@@ -19,7 +19,7 @@ use contract::spec::OverlaySpec;
 use frame_bus::ColourMatrix;
 
 use canvas::{Area, Canvas};
-use colour::{Palette, Yuv};
+use colour::{Palette, Rgb, Yuv};
 use shape::{Point, Stroke};
 use stencil::Stencil;
 use text::GlyphSheet;
@@ -65,6 +65,8 @@ pub struct Object<'a> {
     pub trail: &'a [Point],
     /// Carried by prediction, not seen in this frame: drawn dashed.
     pub predicted: bool,
+    /// The colour that a rule wants it in. Such a box is drawn even where boxes are not wanted.
+    pub colour: Option<Rgb>,
 }
 
 /// The status line.
@@ -184,10 +186,10 @@ impl Overlay {
         if self.layers.status {
             self.reserve_status(&canvas, status);
         }
-        if self.layers.boxes {
-            self.draw_boxes(&mut canvas, objects.clone());
-            self.draw_labels(&mut canvas, objects);
-        }
+        let boxes = self.layers.boxes;
+        let boxed = objects.filter(|object| boxes || object.colour.is_some());
+        self.draw_boxes(&mut canvas, boxed.clone());
+        self.draw_labels(&mut canvas, boxed);
         if self.layers.status {
             self.draw_status(&mut canvas, status);
         }
@@ -210,8 +212,10 @@ impl Overlay {
 
     #[expect(clippy::cast_precision_loss, reason = "a trail has few points")]
     fn draw_trail(&self, canvas: &mut Canvas<'_>, object: &Object<'_>) {
-        let Some(track) = object.track else { return };
-        let colour = self.palette.track(track);
+        if object.track.is_none() {
+            return;
+        }
+        let colour = self.line_colour(object);
         let skipped = object.trail.len().saturating_sub(TRAIL_POINTS_MAX);
         let points = &object.trail[skipped..];
         let thick = (self.style.line as f32 * 1.25).max(2.5);
@@ -242,7 +246,7 @@ impl Overlay {
             if area.is_empty() {
                 continue;
             }
-            let colour = self.line_colour(object.track);
+            let colour = self.line_colour(&object);
             let outer = self.outer_edge(area, &picture);
             let dash = object.predicted.then_some(width * 4);
             // Two pixels, so that it covers whole chroma samples.
@@ -275,9 +279,11 @@ impl Overlay {
             let (width, height) = self.plate_size();
             let outer = self.outer_edge(area, &picture);
             let plate = label::place((width, height), outer, &picture, &self.plates, &self.boxes);
-            let ground = object
-                .track
-                .map_or(self.palette.ink, |track| self.palette.plate(track));
+            let ground = match (object.colour, object.track) {
+                (Some(colour), _) => self.palette.chosen_plate(colour),
+                (None, Some(track)) => self.palette.plate(track),
+                (None, None) => self.palette.ink,
+            };
             canvas.fill(plate, ground, PLATE_OPACITY);
             let corner = (plate.left + self.style.padding, plate.top);
             self.sheet
@@ -364,8 +370,12 @@ impl Overlay {
         )
     }
 
-    fn line_colour(&self, track: Option<u64>) -> Yuv {
-        track.map_or(self.palette.white, |track| self.palette.track(track))
+    fn line_colour(&self, object: &Object<'_>) -> Yuv {
+        match (object.colour, object.track) {
+            (Some(colour), _) => self.palette.chosen(colour),
+            (None, Some(track)) => self.palette.track(track),
+            (None, None) => self.palette.white,
+        }
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a line is a few pixels wide")]

@@ -38,6 +38,7 @@ fn object(bounds: BoundingBox) -> Object<'static> {
         track: Some(12),
         trail: &[],
         predicted: false,
+        colour: None,
     }
 }
 
@@ -138,6 +139,32 @@ fn a_box_has_lines_of_its_colour_and_leaves_its_inside_alone() {
             near,
             "{size}: something is drawn far from the box"
         );
+    }
+}
+
+#[test]
+fn a_colour_that_a_rule_wants_is_used_and_shows_without_the_layer() {
+    let size = SIZES[0];
+    let (plain, chosen) = (
+        bounds(size, [0.1, 0.4, 0.2, 0.8]),
+        bounds(size, [0.6, 0.4, 0.8, 0.8]),
+    );
+    let objects = [
+        object(plain),
+        Object {
+            colour: Some(Rgb(255, 0, 0)),
+            ..object(chosen)
+        },
+    ];
+    let red = Rgb(255, 0, 0).to_yuv(ColourMatrix::Bt709);
+    for boxes in [false, true] {
+        let drawn = Drawn::new(size, layers(boxes, false, false, false), &[], &objects);
+        let around = |place: &BoundingBox| area_of(place, &Area::of(&drawn.layout)).grown(4);
+        let of_red = drawn.count(around(&chosen), |luma| luma == red.y);
+        assert!(of_red > 500, "{of_red} pixels are red");
+        assert_eq!(drawn.red(382, 200), red.v, "its left edge");
+        let plainly = drawn.count(around(&plain), |luma| luma != GREY);
+        assert_eq!(plainly > 0, boxes);
     }
 }
 

@@ -1,14 +1,18 @@
 //! `sluice export`: what was detected in a run, for other programs.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
+use contract::control::{AttributeRecord, FrameRecord, ObjectRecord};
+use contract::detection::Skip;
 use contract::exit::Exit;
+use contract::geometry::BoundingBox;
 use serde::Serialize;
 
 use super::{CommandError, ExportArguments, ExportFormat, open_store};
-use crate::store::{DetectionRow, FrameRow, Reader, RunRow, StreamRow};
+use crate::store::{Reader, RunRow, StoredFrame, StreamRow};
 
 pub(super) fn export(
     data: &Path,
@@ -65,46 +69,95 @@ fn write_all(
     match format {
         ExportFormat::Mot => {
             for stream in streams {
-                store.for_each_frame(&run.id, &stream.name, |_, objects| {
-                    objects
-                        .iter()
-                        .try_for_each(|object| write_mot(out, object))?;
-                    Ok::<_, CommandError>(())
-                })?;
+                for frame in store.frames(&run.id, &stream.name)? {
+                    write_mot(out, &frame?.record)?;
+                }
             }
             Ok(())
         }
         ExportFormat::Json => write_json(store, run, streams, out),
+        ExportFormat::Csv => {
+            writeln!(out, "{CSV_HEADER}")?;
+            for stream in streams {
+                for frame in store.frames(&run.id, &stream.name)? {
+                    write_csv(out, &stream.name, &frame?)?;
+                }
+            }
+            Ok(())
+        }
     }
 }
 
-/// One line of a `MOTChallenge` result: frame, track and box as in its ground truth, score -1 for
+/// Lines of a `MOTChallenge` result: frame, track and box as in its ground truth, score -1 for
 /// a box that was predicted and not seen, no position in the world. What belongs to no track
 /// is no result.
-fn write_mot(out: &mut impl Write, object: &DetectionRow) -> io::Result<()> {
-    let [x1, y1, x2, y2] = object.bounds;
-    let Some(track) = object.track else {
-        return Ok(());
-    };
-    writeln!(
-        out,
-        "{},{track},{:.2},{:.2},{:.2},{:.2},{:.4},-1,-1,-1",
-        object.sequence_number + 1,
-        x1,
-        y1,
-        x2 - x1,
-        y2 - y1,
-        object.score.unwrap_or(-1.0)
-    )
+fn write_mot(out: &mut impl Write, record: &FrameRecord) -> io::Result<()> {
+    for object in &record.objects {
+        let BoundingBox { x1, y1, x2, y2 } = object.bounds;
+        let Some(track) = object.track else { continue };
+        writeln!(
+            out,
+            "{},{track},{:.2},{:.2},{:.2},{:.2},{:.4},-1,-1,-1",
+            record.sequence_number + 1,
+            x1,
+            y1,
+            x2 - x1,
+            y2 - y1,
+            object.score.unwrap_or(-1.0)
+        )?;
+    }
+    Ok(())
+}
+
+const CSV_HEADER: &str =
+    "stream,sequence_number,pts_ns,wall_ms,model,label,track,score,x1,y1,x2,y2";
+
+/// A line an object; nothing between two commas is what is not known.
+fn write_csv(out: &mut impl Write, stream: &str, frame: &StoredFrame) -> io::Result<()> {
+    let record = &frame.record;
+    let text = |number: Option<String>| number.unwrap_or_default();
+    for object in &record.objects {
+        let (model, label) = names_of(frame, object);
+        let BoundingBox { x1, y1, x2, y2 } = object.bounds;
+        writeln!(
+            out,
+            "{stream},{},{},{},{model},{},{},{},{x1},{y1},{x2},{y2}",
+            record.sequence_number,
+            record.pts_ns,
+            record.wall_ms,
+            csv_cell(label),
+            text(object.track.map(|track| track.to_string())),
+            text(object.score.map(|score| score.to_string())),
+        )?;
+    }
+    Ok(())
+}
+
+/// Class names are free text; names of streams and models need no quotes.
+fn csv_cell(text: &str) -> Cow<'_, str> {
+    if text.contains([',', '"', '\n', '\r']) {
+        Cow::Owned(format!("\"{}\"", text.replace('"', "\"\"")))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+fn names_of<'a>(frame: &'a StoredFrame, object: &ObjectRecord) -> (&'a str, &'a str) {
+    let names = frame.segment.names_of(object);
+    names.expect("the store has the names of each class that it gives")
 }
 
 #[derive(Serialize)]
 struct JsonFrame<'a> {
     sequence_number: u64,
     pts_ns: u64,
+    wall_ms: i64,
+    /// The part of the picture that moved, 0 to 1.
+    motion: f32,
     /// Why no model ran on it; null when it did.
-    skip: Option<&'a str>,
+    skip: Option<Skip>,
     detections: Vec<JsonDetection<'a>>,
+    attributes: &'a [AttributeRecord],
 }
 
 #[derive(Serialize)]
@@ -140,74 +193,113 @@ fn write_json(
             number(stream.height)
         )?;
         let mut comma = "";
-        store.for_each_frame(&run.id, &stream.name, |frame, objects| {
+        for frame in store.frames(&run.id, &stream.name)? {
             writeln!(out, "{comma}")?;
             comma = ",";
-            serde_json::to_writer(&mut *out, &json_frame(frame, objects))
-                .map_err(io::Error::from)?;
-            Ok::<_, CommandError>(())
-        })?;
+            serde_json::to_writer(&mut *out, &json_frame(&frame?)).map_err(io::Error::from)?;
+        }
         write!(out, "\n]}}")?;
     }
     writeln!(out, "\n]}}")?;
     Ok(())
 }
 
-fn json_frame<'a>(frame: &'a FrameRow, objects: &'a [DetectionRow]) -> JsonFrame<'a> {
-    let detection = |object: &'a DetectionRow| JsonDetection {
-        model: &object.model,
-        label: &object.label,
-        score: object.score,
-        track: object.track,
-        bounds: object.bounds,
+fn json_frame(frame: &StoredFrame) -> JsonFrame<'_> {
+    let record = &frame.record;
+    let detection = |object: &ObjectRecord| {
+        let ObjectRecord {
+            score,
+            track,
+            bounds: BoundingBox { x1, y1, x2, y2 },
+            ..
+        } = *object;
+        let (model, label) = names_of(frame, object);
+        JsonDetection {
+            model,
+            label,
+            score,
+            track,
+            bounds: [x1, y1, x2, y2],
+        }
     };
     JsonFrame {
-        sequence_number: frame.sequence_number,
-        pts_ns: frame.pts_ns,
-        skip: frame.skip.as_deref(),
-        detections: objects.iter().map(detection).collect(),
+        sequence_number: record.sequence_number,
+        pts_ns: record.pts_ns,
+        wall_ms: record.wall_ms,
+        motion: record.motion,
+        skip: record.skip,
+        detections: record.objects.iter().map(detection).collect(),
+        attributes: &record.attributes,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::fixture;
 
-    fn object(track: Option<u64>, score: Option<f32>) -> DetectionRow {
-        DetectionRow {
-            sequence_number: 0,
-            model: "people".to_owned(),
-            label: "person".to_owned(),
-            track,
-            score,
-            bounds: [1.0, 2.0, 11.5, 22.25],
-        }
+    /// One frame with an object that was seen, one that was predicted, one without a track.
+    fn store(directory: &Path) -> (Reader, RunRow) {
+        let mut record = fixture::frame(3);
+        record.objects = [(Some(7), Some(0.5)), (Some(8), None), (None, Some(0.25))]
+            .map(|(track, score)| ObjectRecord {
+                track,
+                score,
+                bounds: BoundingBox {
+                    x1: 1.0,
+                    y1: 2.0,
+                    x2: 11.5,
+                    y2: 22.25,
+                },
+                ..fixture::object()
+            })
+            .into();
+        fixture::store(directory, vec![record]);
+        let reader = Reader::open(directory).expect("readable");
+        let run = reader.run("last").expect("there");
+        (reader, run)
+    }
+
+    fn exported(format: ExportFormat) -> String {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (reader, run) = store(directory.path());
+        let streams = reader.streams(&run.id).expect("read");
+        let mut out = Vec::new();
+        write_all(&reader, &run, &streams, format, &mut out).expect("written");
+        String::from_utf8(out).expect("text")
     }
 
     #[test]
     fn mot_counts_frames_from_one() {
-        let mut out = Vec::new();
-        write_mot(&mut out, &object(Some(7), Some(0.5))).expect("written");
-        write_mot(&mut out, &object(Some(8), None)).expect("written");
-        write_mot(&mut out, &object(None, Some(0.5))).expect("written");
         assert_eq!(
-            String::from_utf8(out).expect("text"),
-            "1,7,1.00,2.00,10.50,20.25,0.5000,-1,-1,-1\n1,8,1.00,2.00,10.50,20.25,-1.0000,-1,-1,-1\n"
+            exported(ExportFormat::Mot),
+            "4,7,1.00,2.00,10.50,20.25,0.5000,-1,-1,-1\n4,8,1.00,2.00,10.50,20.25,-1.0000,-1,-1,-1\n"
         );
     }
 
     #[test]
+    fn csv_has_a_line_an_object() {
+        let text = exported(ExportFormat::Csv);
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 4);
+        assert_eq!(lines[0], CSV_HEADER);
+        assert_eq!(
+            lines[1],
+            "yard,3,300000000,1300,people,\"person, standing\",7,0.5,1,2,11.5,22.25"
+        );
+        assert!(lines[2].contains(",8,,1,"), "{}", lines[2]);
+        assert!(lines[3].contains(",,0.25,"), "{}", lines[3]);
+    }
+
+    #[test]
     fn json_names_what_it_holds() {
-        let frame = FrameRow {
-            sequence_number: 3,
-            pts_ns: 40,
-            skip: None,
-        };
-        let objects = [object(Some(7), None)];
-        let value = serde_json::to_value(json_frame(&frame, &objects)).expect("json");
-        assert_eq!(value["sequence_number"], 3);
-        assert!(value["skip"].is_null());
-        assert_eq!(value["detections"][0]["box"][3], 22.25);
-        assert_eq!(value["detections"][0]["track"], 7);
+        let value: serde_json::Value =
+            serde_json::from_str(&exported(ExportFormat::Json)).expect("JSON");
+        let frame = &value["streams"][0]["frames"][0];
+        assert_eq!(frame["sequence_number"], 3);
+        assert!(frame["skip"].is_null());
+        assert_eq!(frame["detections"][1]["box"][3], 22.25);
+        assert_eq!(frame["detections"][1]["track"], 8);
+        assert_eq!(frame["detections"][1]["label"], "person, standing");
     }
 }

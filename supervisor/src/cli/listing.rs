@@ -31,7 +31,16 @@ pub(super) fn runs(
         )?;
     } else {
         let header = [
-            "run", "state", "exit", "began", "took", "streams", "events", "restarts", "detail",
+            "run",
+            "state",
+            "exit",
+            "began",
+            "took",
+            "streams",
+            "events",
+            "restarts",
+            "generation",
+            "detail",
         ];
         let rows: Vec<_> = runs.iter().map(run_cells).collect();
         print_table(out, &header, &rows)?;
@@ -51,8 +60,19 @@ fn run_cells(run: &RunRow) -> Vec<String> {
         run.streams.to_string(),
         run.events.to_string(),
         run.restarts.to_string(),
-        run.detail.clone().unwrap_or_default(),
+        run.generation.to_string(),
+        run_detail(run),
     ]
+}
+
+/// Why it failed, and that its files on the disk are not what runs.
+fn run_detail(run: &RunRow) -> String {
+    let failed = run
+        .reload_error
+        .as_ref()
+        .map(|error| format!("last reload failed: {error}"));
+    let parts: Vec<_> = run.detail.clone().into_iter().chain(failed).collect();
+    parts.join("; ")
 }
 
 pub(super) fn events(
@@ -69,7 +89,7 @@ pub(super) fn events(
         writeln!(out, "no events in run {}", run.id)?;
     } else {
         let header = [
-            "stream", "rule", "at", "lasted", "track", "label", "began", "message", "snapshot",
+            "stream", "rule", "at", "lasted", "track", "label", "began", "message", "files",
         ];
         let rows: Vec<_> = events.iter().map(event_cells).collect();
         print_table(out, &header, &rows)?;
@@ -93,6 +113,62 @@ fn event_cells(event: &EventRow) -> Vec<String> {
         event.label.clone().unwrap_or_else(|| "-".to_owned()),
         utc(event.begin_wall_ms),
         event.message.clone(),
-        event.snapshot.clone().unwrap_or_else(|| "-".to_owned()),
+        event_files(event),
     ]
+}
+
+fn event_files(event: &EventRow) -> String {
+    let files: Vec<_> = [&event.snapshot, &event.clip]
+        .into_iter()
+        .flatten()
+        .collect();
+    match files[..] {
+        [] => "-".to_owned(),
+        [file] => file.clone(),
+        [first, second, ..] => format!("{first} {second}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{AskedBy, GenerationBegun, GenerationDone, Outcome, Row, Writer, fixture};
+
+    fn shown(directory: &Path, json: bool) -> String {
+        let mut out = Vec::new();
+        runs(directory, Format { json }, &mut out).expect("listed");
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn a_refused_reload_is_seen_in_the_list_of_runs() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (connection, run) = fixture::begin(directory.path(), "yard");
+        let writer = Writer::start(connection, run, |_| {}).expect("started");
+        writer.handle().offer(Row::GenerationBegun(GenerationBegun {
+            generation: 1,
+            asked_by: AskedBy::Command,
+            wall_ms: 2_000,
+            files: Vec::new(),
+            plan: Vec::new(),
+        }));
+        writer.handle().offer(Row::GenerationDone(GenerationDone {
+            generation: 1,
+            wall_ms: 2_000,
+            outcome: Outcome::Refused,
+            notes: Vec::new(),
+            diagnostics: vec!["rules.yaml:3:5: unknown zone `dok`".to_owned()],
+        }));
+        assert_eq!(writer.finish().rows_given_up, 0);
+        let text = shown(directory.path(), false);
+        let failed = "last reload failed: rules.yaml:3:5: unknown zone `dok`";
+        assert!(text.contains(failed), "{text}");
+        let rows: serde_json::Value =
+            serde_json::from_str(&shown(directory.path(), true)).expect("JSON");
+        assert_eq!(rows[0]["generation"], 0);
+        assert_eq!(
+            rows[0]["reload_error"],
+            "rules.yaml:3:5: unknown zone `dok`"
+        );
+    }
 }

@@ -7,7 +7,10 @@
 mod doctor;
 mod export;
 mod listing;
+mod reload;
+mod rules;
 mod run;
+mod signal;
 mod stats;
 mod stop;
 mod text;
@@ -62,6 +65,10 @@ pub enum Command {
         /// The run config.
         file: PathBuf,
     },
+    /// Have a running run read its config and rules again, and say what came of it.
+    ///
+    /// Saving a file is enough; this asks for it, and waits until it is done.
+    Reload(Query),
     /// End a running run: drain, close the books.
     Stop {
         /// Which run.
@@ -76,6 +83,9 @@ pub enum Command {
     Events(Query),
     /// Write what was detected in a run.
     Export(ExportArguments),
+    /// Check, format, test, replay and explain rules.
+    #[command(subcommand)]
+    Rules(rules::RulesCommand),
     /// Check what this machine has and lacks.
     Doctor(Format),
     /// Print the JSON Schema of run configs.
@@ -138,6 +148,8 @@ pub enum ExportFormat {
     Mot,
     /// Every frame with its detections.
     Json,
+    /// A line an object: stream, frame, times, model, label, track, score, box.
+    Csv,
 }
 
 const LAST: &str = "last";
@@ -203,11 +215,13 @@ fn dispatch(arguments: Arguments, out: &mut impl Write) -> Result<Exit, CommandE
             writeln!(out, "{}", run::describe(&config))?;
             Ok(Exit::Success)
         }
+        Command::Reload(query) => reload::reload(data, &query, out),
         Command::Stop { run } => stop::stop(data, &run, out),
         Command::Runs(format) => listing::runs(data, format, out),
         Command::Stats(query) => stats::stats(data, &query, out),
         Command::Events(query) => listing::events(data, &query, out),
         Command::Export(export) => export::export(data, &export, out),
+        Command::Rules(command) => rules::rules(data, &command, out),
         Command::Doctor(format) => doctor::doctor(data, format, out),
         Command::Schema => {
             print_json(out, &config::schema())?;

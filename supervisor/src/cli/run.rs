@@ -6,7 +6,7 @@ use std::path::Path;
 use contract::exit::Exit;
 use contract::name::StreamName;
 
-use super::{CommandError, RunArguments, is_terminal, load_config};
+use super::{CommandError, RunArguments, environment, is_terminal, load_config};
 use crate::config::{RunConfig, StreamConfig};
 use crate::run::screen::Style;
 use crate::run::{self, Options, shown_source};
@@ -20,6 +20,8 @@ pub(super) fn run(arguments: &RunArguments, data: &Path) -> Result<Exit, Command
     };
     let summary = run::execute(Options {
         config,
+        file: arguments.file.clone(),
+        environment: Box::new(environment),
         data: data.to_owned(),
         duration: arguments.duration,
         style,

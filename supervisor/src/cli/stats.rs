@@ -12,7 +12,7 @@ use super::text::{print_table, seconds_between, utc};
 use super::{CommandError, Query, open_store, print_json};
 use crate::books::StreamBooks;
 use crate::run::board::milliseconds;
-use crate::store::{CounterRow, FileRow, LatencyRow, RunRow, StreamRow, WorkerRow};
+use crate::store::{CounterRow, FileRow, GenerationRow, LatencyRow, RunRow, StreamRow, WorkerRow};
 
 /// One equation of the books: what came in, and where it went.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -149,6 +149,11 @@ pub(super) fn equations(books: &StreamBooks) -> Vec<Equation> {
 #[derive(Serialize)]
 struct Stats<'a> {
     run: &'a RunRow,
+    /// 1 when the last text that the run was given was good, 0 when not.
+    config_last_reload_successful: u8,
+    /// The generation in force.
+    config_generation: u64,
+    generations: &'a [GenerationRow],
     streams: Vec<StreamStats<'a>>,
     workers: &'a [WorkerRow],
     files: &'a [FileRow],
@@ -179,9 +184,13 @@ pub(super) fn stats(
     let latencies = store.latencies(&run.id)?;
     let workers = store.workers(&run.id)?;
     let files = store.files(&run.id)?;
+    let generations = store.generations(&run.id)?;
     let of_stream = |stream| stream_stats(stream, &counters, &latencies);
     let stats = Stats {
         run: &run,
+        config_last_reload_successful: run.reload_error.is_none().into(),
+        config_generation: run.generation,
+        generations: &generations,
         streams: streams.iter().map(of_stream).collect(),
         workers: &workers,
         files: &files,
@@ -259,9 +268,17 @@ fn print(out: &mut impl Write, stats: &Stats<'_>) -> Result<(), CommandError> {
     if run.rows_given_up > 0 {
         writeln!(out, "  {} rows could not be stored", run.rows_given_up)?;
     }
+    if let Some(error) = &run.reload_error {
+        writeln!(
+            out,
+            "  last reload failed, generation {} runs on: {error}",
+            run.generation
+        )?;
+    }
     for stream in &stats.streams {
         print_stream(out, stream)?;
     }
+    print_generations(out, stats.generations)?;
     if !stats.workers.is_empty() {
         writeln!(out, "\nworkers")?;
         let header = [
@@ -292,6 +309,35 @@ fn print(out: &mut impl Write, stats: &Stats<'_>) -> Result<(), CommandError> {
             )?;
         }
     }
+    Ok(())
+}
+
+/// What became of each reload; what a run began with is no news.
+fn print_generations(
+    out: &mut impl Write,
+    generations: &[GenerationRow],
+) -> Result<(), CommandError> {
+    if generations.len() < 2 {
+        return Ok(());
+    }
+    writeln!(out, "\nreloads")?;
+    let header = ["generation", "asked by", "at", "outcome", "took", "text"];
+    let cells = |row: &GenerationRow| {
+        let took = row.applied_wall_ms.map(|applied| applied - row.wall_ms);
+        // What the workers said is long; the store has all of it.
+        let lines = [&row.diagnostics, &row.plan];
+        let first = lines.into_iter().find_map(|lines| lines.first());
+        vec![
+            row.generation.to_string(),
+            row.asked_by.clone(),
+            utc(row.wall_ms),
+            row.outcome.clone(),
+            took.map_or_else(|| "-".to_owned(), |took| format!("{took} ms")),
+            first.cloned().unwrap_or_default(),
+        ]
+    };
+    let rows: Vec<_> = generations[1..].iter().map(cells).collect();
+    print_table(out, &header, &rows)?;
     Ok(())
 }
 

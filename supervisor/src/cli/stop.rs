@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use contract::exit::Exit;
 use frame_bus::supervision::owner_lives;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use tokio::time::{Instant, interval};
 
+use super::signal::Supervisor;
 use super::{CommandError, open_store};
 
 /// A run that was told to stop ends within this: 5 s of draining, 2 s until it kills its
@@ -21,15 +20,9 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 pub(super) fn stop(data: &Path, word: &str, out: &mut impl Write) -> Result<Exit, CommandError> {
     let store = open_store(data)?;
     let run = store.run(word)?;
-    // The lock says whether the process of this number is still the run's supervisor.
-    if run.state != "running" || !owner_lives(&run.root) {
-        let text = format!("run {} is not running: it is {}", run.id, run.state);
-        return Err(CommandError::other(Exit::NotFound, text));
-    }
-    let pid = i32::try_from(run.pid)
-        .map_err(|_| CommandError::other(Exit::Failure, format!("{} is no pid", run.pid)))?;
-    kill(Pid::from_raw(pid), Signal::SIGTERM).map_err(|error| {
-        let text = format!("cannot stop run {} (pid {pid}): {}", run.id, error.desc());
+    let pid = run.pid;
+    Supervisor::of(&run)?.terminate().map_err(|error| {
+        let text = format!("cannot stop run {} (pid {pid}): {error}", run.id);
         CommandError::other(Exit::Environment, text)
     })?;
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -6,6 +6,7 @@ use std::path::Path;
 use dsl::yaml::{Node, Value};
 
 use super::code;
+use super::files::{FileKind, SourceFile};
 use super::reader::Reader;
 
 /// Most bytes of a file put in by `${file:PATH}`.
@@ -97,7 +98,13 @@ fn reference(
 /// What stands for the inside of `${...}`, or what is wrong and what to do.
 fn value(reader: &Reader<'_>, name: &str, environment: Environment<'_>) -> Result<String, Wrong> {
     if let Some(path) = name.strip_prefix("file:") {
-        return read_file(&reader.directory.join(path)).map_err(|reason| {
+        let named = reader.directory.join(path);
+        let read = read_file(&named);
+        reader.note(match &read {
+            Ok(text) => SourceFile::read(FileKind::Secret, &named, text.as_bytes(), None),
+            Err(_) => SourceFile::missing(FileKind::Secret, &named),
+        });
+        return read.map_err(|reason| {
             (
                 format!("the file of `${{file:{path}}}` {reason}"),
                 "relative paths begin at the directory of this file".to_owned(),

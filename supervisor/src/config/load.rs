@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use dsl::Diagnostic;
 use dsl::yaml::{self, FaultKind};
 
+use super::files::{FileKind, SourceFile};
 use super::interpolate::{Environment, interpolate};
 use super::reader::Reader;
 use super::redact::redact;
@@ -23,11 +24,14 @@ pub(super) const TEXT_BYTES_MAX: u64 = 1 << 20;
 /// # Errors
 /// [`Problems`]: all that is wrong with it and with the rule file it names.
 pub fn load(path: &Path, environment: Environment<'_>) -> Result<RunConfig, Problems> {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut file = SourceFile::missing(FileKind::Config, &absolute);
     let (text, span, reason) = match read_bytes(path, TEXT_BYTES_MAX) {
         Ok(bytes) => match String::from_utf8(bytes) {
             Ok(text) => return parse(&text, path, environment),
             Err(error) => {
                 let at = error.utf8_error().valid_up_to();
+                file = SourceFile::read(FileKind::Config, &absolute, error.as_bytes(), None);
                 let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
                 (text, at..at + 1, "is not UTF-8".to_owned())
             }
@@ -37,7 +41,7 @@ pub fn load(path: &Path, environment: Environment<'_>) -> Result<RunConfig, Prob
     let message = format!("the run config {reason}");
     let problem = Diagnostic::new(code::UNREADABLE, path, &text, span, message);
     let texts = BTreeMap::from([(path.to_owned(), redact(&text))]);
-    Err(Problems::new(path, vec![problem], texts))
+    Err(Problems::new(path, vec![problem], texts, vec![file]))
 }
 
 /// Checks the text of a run config; `path` is where it stands or would stand.
@@ -49,11 +53,18 @@ pub fn parse(text: &str, path: &Path, environment: Environment<'_>) -> Result<Ru
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let directory = absolute.parent().unwrap_or(Path::new("/"));
     let reader = Reader::new(path, text, directory);
+    let (kind, shown) = (FileKind::Config, redact(text));
+    reader.note(SourceFile::read(
+        kind,
+        &absolute,
+        text.as_bytes(),
+        Some(shown),
+    ));
     let config = read(&reader, &absolute, environment, &mut texts);
-    let diagnostics = reader.into_diagnostics();
+    let (diagnostics, files) = reader.into_found();
     match config {
-        Some(config) if diagnostics.is_empty() => Ok(config),
-        _ => Err(Problems::new(path, diagnostics, texts)),
+        Some(config) if diagnostics.is_empty() => Ok(RunConfig { files, ..config }),
+        _ => Err(Problems::new(path, diagnostics, texts, files)),
     }
 }
 

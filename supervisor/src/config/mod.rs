@@ -14,8 +14,10 @@
 mod code;
 mod encode;
 mod expand;
+mod files;
 mod gateway;
 mod interpolate;
+mod labels;
 mod load;
 mod model;
 mod motion;
@@ -30,12 +32,14 @@ mod rules;
 mod run;
 mod schema;
 mod source;
+mod store;
 mod stream;
 mod table;
 mod tracker;
 mod units;
 
 pub use encode::{EncodeConfig, Preset};
+pub use files::{FileKind, SourceFile};
 pub use gateway::GatewayConfig;
 pub use load::{load, parse};
 pub use model::ModelConfig;
@@ -48,9 +52,10 @@ pub use rules::RulesConfig;
 pub use run::{RunConfig, RunName};
 pub use schema::schema;
 pub use source::{SourceConfig, TestPattern};
+pub use store::RetentionConfig;
 pub use stream::StreamConfig;
 pub use tracker::TrackerConfig;
-pub use units::{Bitrate, Fraction};
+pub use units::{Bitrate, ByteSize, Fraction};
 
 #[cfg(test)]
 mod tests;

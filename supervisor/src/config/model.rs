@@ -8,6 +8,7 @@ use contract::spec::ModelFamily;
 
 use super::Fraction;
 use super::code;
+use super::files::{FileKind, SourceFile};
 use super::reader::Fields;
 use super::table::{Absent, Key, Kind, Section};
 
@@ -118,9 +119,14 @@ fn read_labels(fields: &Fields<'_>) -> Option<Vec<String>> {
         let lines = if path.text == "coco" {
             COCO.to_owned()
         } else {
-            let file = reader.file("file of labels", &path)?;
+            let file = reader.text_file(FileKind::Labels, "file of labels", &path)?;
             match super::load::read_text(&file, LABELS_BYTES_MAX) {
-                Ok(text) => text,
+                Ok(text) => {
+                    let named = reader.directory.join(path.text);
+                    let (kind, bytes) = (FileKind::Labels, text.as_bytes());
+                    reader.note(SourceFile::read(kind, &named, bytes, Some(text.clone())));
+                    text
+                }
                 Err(reason) => {
                     let written = reader.as_written(&node.span);
                     let message = format!("the file of labels `{written}` {reason}");

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use dsl::Diagnostic;
 
+use super::SourceFile;
+
 /// Everything found wrong, file by file, in the order of the text; never empty.
 #[derive(Debug, Clone)]
 pub struct Problems {
@@ -13,6 +15,8 @@ pub struct Problems {
     pub diagnostics: Vec<Diagnostic>,
     /// The text of each file a diagnostic speaks of, passwords blanked, to show the lines from.
     pub texts: BTreeMap<PathBuf, String>,
+    /// The files that were looked at: when one of them changes, it may be right.
+    pub files: Vec<SourceFile>,
 }
 
 impl Problems {
@@ -21,6 +25,7 @@ impl Problems {
         config: &Path,
         mut diagnostics: Vec<Diagnostic>,
         texts: BTreeMap<PathBuf, String>,
+        files: Vec<SourceFile>,
     ) -> Self {
         let place = |problem: &Diagnostic| {
             let Diagnostic {
@@ -29,7 +34,11 @@ impl Problems {
             (file != config, file.clone(), span.start, *code)
         };
         diagnostics.sort_by_key(place);
-        Self { diagnostics, texts }
+        Self {
+            diagnostics,
+            texts,
+            files,
+        }
     }
 }
 

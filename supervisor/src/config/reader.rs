@@ -18,9 +18,10 @@ use dsl::Diagnostic;
 use dsl::yaml::{Entry, Node, Value};
 
 use super::code;
+use super::files::{FileKind, SourceFile};
 use super::redact::redact;
 use super::table::{Absent, Key, Kind, Section};
-use super::units::{self, Bitrate, Fraction};
+use super::units::{self, Bitrate, ByteSize, Fraction};
 
 /// What all readers of one file share.
 pub(super) struct Reader<'a> {
@@ -41,6 +42,8 @@ struct Found {
     places: HashSet<(PathBuf, &'static str, Range<usize>)>,
     /// Values in which an interpolation failed: what else is said of them is an after-effect.
     unknown: HashSet<Range<usize>>,
+    /// Files that were read, or should have been there.
+    files: Vec<SourceFile>,
 }
 
 impl<'a> Reader<'a> {
@@ -84,8 +87,26 @@ impl<'a> Reader<'a> {
         self.found.borrow_mut().unknown.insert(span.clone());
     }
 
-    pub(super) fn into_diagnostics(self) -> Vec<Diagnostic> {
-        self.found.into_inner().diagnostics
+    /// What was found wrong, and the files that were looked at.
+    pub(super) fn into_found(self) -> (Vec<Diagnostic>, Vec<SourceFile>) {
+        let found = self.found.into_inner();
+        (found.diagnostics, found.files)
+    }
+
+    /// Remembers a file that the config is made from, once.
+    pub(super) fn note(&self, file: SourceFile) {
+        let mut found = self.found.borrow_mut();
+        match found.files.iter_mut().find(|known| known.path == file.path) {
+            Some(known) if known.digest.is_none() => *known = file,
+            Some(_) => {}
+            None => found.files.push(file),
+        }
+    }
+
+    /// As [`Self::file`], for a file that is read whole: a reload looks out for it.
+    pub(super) fn text_file(&self, kind: FileKind, what: &str, path: &Text<'_>) -> Option<PathBuf> {
+        self.note(SourceFile::missing(kind, &self.directory.join(path.text)));
+        self.file(what, path)
     }
 
     /// A value as the user wrote it, for messages: interpolated secrets do not show.
@@ -361,6 +382,11 @@ impl<'a> Fields<'a> {
         self.value(name, |text, _| Bitrate::read(text))
     }
 
+    /// A size of stored data.
+    pub(super) fn bytes(&self, name: &str) -> Option<ByteSize> {
+        self.value(name, |text, _| ByteSize::read(text))
+    }
+
     /// An IP address.
     pub(super) fn address(&self, name: &str) -> Option<IpAddr> {
         self.value(name, |text, _| text.parse().ok())
@@ -420,6 +446,7 @@ impl<'a> Fields<'a> {
                 Kind::Duration(..) => drop(self.duration(key.name)),
                 Kind::Size => drop(self.size(key.name)),
                 Kind::Bitrate => drop(self.bitrate(key.name)),
+                Kind::Bytes => drop(self.bytes(key.name)),
                 Kind::Address => drop(self.address(key.name)),
                 Kind::Choice(_) => drop(self.choice(key.name)),
                 Kind::SectionOr(..) if self.is_word(key.name) => {}

@@ -5,19 +5,48 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use contract::name::ModelName;
-use contract::spec::RuleSource;
+use contract::spec::{ModelFamily, RuleSource};
 
+use super::files::{FileKind, SourceFile};
 use super::load::read_text;
 use super::reader::{Reader, Text};
 use super::{ModelConfig, code};
 
 /// A checked rule file.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct RulesConfig {
-    /// Its absolute path, and its text.
+    /// Its absolute path, and its text. The generation is 0 until a run gives it one.
     pub source: RuleSource,
     /// What the text says.
     pub file: dsl::RuleFile,
+}
+
+/// What the text says follows from the text and the models.
+impl PartialEq for RulesConfig {
+    fn eq(&self, other: &Self) -> bool {
+        self.source == other.source
+    }
+}
+
+impl RulesConfig {
+    /// Some rule records clips: the stream must be encoded.
+    #[must_use]
+    pub fn records_clips(&self) -> bool {
+        self.actions()
+            .any(|action| matches!(action, dsl::Action::Record { .. }))
+    }
+
+    /// The models that rules run on what they have found.
+    pub fn models(&self) -> impl Iterator<Item = &str> {
+        self.actions().filter_map(|action| match action {
+            dsl::Action::Infer { model } => Some(model.as_str()),
+            _ => None,
+        })
+    }
+
+    fn actions(&self) -> impl Iterator<Item = &dsl::Action> {
+        self.file.rules.iter().flat_map(|rule| &rule.actions)
+    }
 }
 
 /// Reads rule files, each once, however many streams name it.
@@ -46,7 +75,9 @@ impl<'a> RuleFiles<'a> {
 
     /// The file of a `rules` key; its problems join those of the run config.
     pub(super) fn get(&mut self, written: &Text<'_>) -> Option<Arc<RulesConfig>> {
-        let path = self.reader.file("rule file", written)?;
+        let path = self
+            .reader
+            .text_file(FileKind::Rules, "rule file", written)?;
         if let Some(rules) = self.read.get(&path) {
             return rules.clone();
         }
@@ -66,6 +97,9 @@ impl<'a> RuleFiles<'a> {
                 return None;
             }
         };
+        let named = reader.directory.join(written.text);
+        let (kind, bytes) = (FileKind::Rules, text.as_bytes());
+        reader.note(SourceFile::read(kind, &named, bytes, Some(text.clone())));
         // Named from where the user named the config, so that a terminal can jump to it.
         let directory = reader.file.parent().unwrap_or(Path::new(""));
         let shown = directory.join(written.text);
@@ -76,6 +110,7 @@ impl<'a> RuleFiles<'a> {
         match parsed {
             Ok(file) => Some(RulesConfig {
                 source: RuleSource {
+                    generation: 0,
                     path: path.to_owned(),
                     text,
                 },
@@ -104,5 +139,12 @@ fn context(models: &BTreeMap<ModelName, ModelConfig>) -> dsl::Context {
             .flat_map(|model| model.labels.iter().cloned())
             .collect(),
         models: models.keys().map(ToString::to_string).collect(),
+        landmarks: models.values().any(|model| finds_landmarks(model.family)),
+    }
+}
+
+fn finds_landmarks(family: ModelFamily) -> bool {
+    match family {
+        ModelFamily::Nanodet => false,
     }
 }

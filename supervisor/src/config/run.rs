@@ -15,9 +15,10 @@ use super::model::MODEL;
 use super::reader::{Fields, Reader};
 use super::redact::redact;
 use super::rules::RuleFiles;
+use super::store::RETENTION;
 use super::stream::{Around, DEFAULTS, STREAM};
 use super::table::{Absent, Key, Kind, Section};
-use super::{GatewayConfig, ModelConfig, StreamConfig, code, expand};
+use super::{GatewayConfig, ModelConfig, RetentionConfig, SourceFile, StreamConfig, code, expand};
 
 /// Most models of a run.
 const MODELS_MAX: usize = 16;
@@ -69,6 +70,12 @@ pub(super) const RUN: Section = Section {
             kind: Kind::Section(&GATEWAY),
             absent: Absent::Optional,
         },
+        Key {
+            name: "retention",
+            doc: RETENTION.doc,
+            kind: Kind::Section(&RETENTION),
+            absent: Absent::Optional,
+        },
     ],
 };
 
@@ -81,6 +88,8 @@ pub struct RunConfig {
     pub path: PathBuf,
     /// The file's text with every password in an address blanked, fit to be stored and shown.
     pub text: String,
+    /// The files it was made from, the run config first.
+    pub files: Vec<SourceFile>,
     /// The models, each run by one infer worker.
     pub models: BTreeMap<ModelName, ModelConfig>,
     /// `libonnxruntime.so`, absolute; `None`: the places set-up puts it.
@@ -89,6 +98,8 @@ pub struct RunConfig {
     pub streams: BTreeMap<StreamName, StreamConfig>,
     /// Where encoded streams are served.
     pub gateway: GatewayConfig,
+    /// How much is kept in the database.
+    pub retention: RetentionConfig,
 }
 
 /// Name of a run; leaves room for the count that makes it a [`RunId`].
@@ -145,14 +156,19 @@ impl RunConfig {
         let gateway = fields
             .section("gateway")
             .and_then(|gateway| GatewayConfig::read(&gateway));
+        let retention = fields
+            .section("retention")
+            .and_then(|retention| RetentionConfig::read(&retention));
         Some(Self {
             run: run?,
             path: path.to_owned(),
             text: redact(reader.text),
+            files: Vec::new(),
             models,
             onnxruntime: onnxruntime.flatten(),
             streams,
             gateway: gateway?,
+            retention: retention?,
         })
     }
 }

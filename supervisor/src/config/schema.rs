@@ -104,6 +104,9 @@ fn kind(kind: &Kind, definitions: &mut Map<String, Value>) -> Value {
         Kind::Bitrate => {
             json!({ "type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?[kM]$|\$\{" })
         }
+        Kind::Bytes => {
+            json!({ "type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(MB|GB|TB)$|\$\{" })
+        }
         Kind::Address => json!({ "type": "string", "pattern": r"^[0-9a-fA-F:.]+$|\$\{" }),
         Kind::Choice(words) => or_interpolated(&json!({ "enum": words })),
         Kind::Section(section) => reference(section, definitions),

@@ -1,5 +1,6 @@
 //! One stream: a source, what is done with its frames, and where they go.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,13 +17,14 @@ use super::queue::QUEUE;
 use super::reader::{Fields, Reader};
 use super::retry::RETRY;
 use super::rules::RuleFiles;
+use super::store::STORE;
 use super::table::{Absent, Key, Kind, Section, list_text};
 use super::tracker::TRACKER;
 use super::{
     EncodeConfig, MotionConfig, OutputsConfig, QueueConfig, RetryConfig, RulesConfig, SourceConfig,
     TrackerConfig,
 };
-use super::{code, overlay};
+use super::{code, labels, overlay};
 
 const SOURCE: Key = Key {
     name: "source",
@@ -110,7 +112,7 @@ const OVERLAY_KEY: Key = Key {
 };
 const ENCODE_KEY: Key = Key {
     name: "encode",
-    doc: "H.264 encoder settings, or `off`. A stream without outputs is not encoded.",
+    doc: "H.264 encoder settings, or `off`. A stream without outputs and without rules that `record` is not encoded.",
     kind: Kind::SectionOr(&ENCODE, "off"),
     absent: Absent::Optional,
 };
@@ -124,6 +126,12 @@ const RULES: Key = Key {
     name: "rules",
     doc: "Rule file of this stream in place of the run's, or `off`. Zones belong to what one camera sees.",
     kind: Kind::Path,
+    absent: Absent::Optional,
+};
+const LABELS: Key = Key {
+    name: "labels",
+    doc: "Words about the stream that rules and gates may ask for: `labels: {site: harbour}`, `stream.label(\"site\")`.",
+    kind: Kind::Map(&Kind::Text),
     absent: Absent::Optional,
 };
 const STORE_KEY: Key = Key {
@@ -151,6 +159,7 @@ pub(super) const STREAM: Section = Section {
         INFER,
         PRIORITY,
         TRACKER_KEY,
+        LABELS,
         RULES,
         OVERLAY_KEY,
         ENCODE_KEY,
@@ -176,22 +185,11 @@ pub(super) const DEFAULTS: Section = Section {
         INFER,
         PRIORITY,
         TRACKER_KEY,
+        LABELS,
         OVERLAY_KEY,
         ENCODE_KEY,
         STORE_KEY,
     ],
-};
-
-/// The keys of `store`.
-const STORE: Section = Section {
-    name: "store",
-    doc: "What is kept in the database.",
-    keys: &[Key {
-        name: "detections",
-        doc: "What was detected in each frame, for export and replay.",
-        kind: Kind::Bool,
-        absent: Absent::Default("true"),
-    }],
 };
 
 /// A checked stream.
@@ -217,11 +215,13 @@ pub struct StreamConfig {
     pub priority: u32,
     /// How detections become tracks.
     pub tracker: TrackerConfig,
+    /// Words that rules and gates may ask for.
+    pub labels: BTreeMap<String, String>,
     /// Zones, lines, gates and rules; shared by the streams that name the same file.
     pub rules: Option<Arc<RulesConfig>>,
     /// What is drawn.
     pub overlay: OverlaySpec,
-    /// Encoder settings; `None` when no output needs them: nothing is drawn or encoded.
+    /// Encoder settings; `None` when no output and no rule needs them: nothing is drawn or encoded.
     pub encode: Option<EncodeConfig>,
     /// Where the encoded picture goes.
     pub outputs: OutputsConfig,
@@ -266,6 +266,7 @@ impl StreamConfig {
         let tracker = fields
             .section("tracker")
             .and_then(|tracker| TrackerConfig::read(&tracker));
+        let labels = labels::read(fields);
         let rules = match fields.text("rules") {
             None => around.rules.clone(),
             Some(word) if word.text == "off" => None,
@@ -288,12 +289,18 @@ impl StreamConfig {
         if let Some(source) = &source {
             check_source(fields, own, source);
         }
-        if fields.is_word("encode") && !outputs.is_empty() {
-            let message = "a stream with outputs must be encoded";
+        let clips = rules.as_ref().is_some_and(|rules| rules.records_clips());
+        if fields.is_word("encode") && (clips || !outputs.is_empty()) {
+            let (what, help) = if outputs.is_empty() {
+                ("whose rules `record`", "the rules' `record`")
+            } else {
+                ("with outputs", "the outputs")
+            };
+            let message = format!("a stream {what} must be encoded");
             reader.report(
                 reader
                     .problem(code::CONTRADICTION, &fields.span("encode"), message)
-                    .helped("remove `encode: off` or the outputs"),
+                    .helped(format!("remove `encode: off` or {help}")),
             );
         }
         Some(Self {
@@ -307,9 +314,10 @@ impl StreamConfig {
             infer: infer?,
             priority: priority?,
             tracker: tracker?,
+            labels: labels?,
             rules,
             overlay: overlay?,
-            encode: encode.filter(|_| !outputs.is_empty()),
+            encode: encode.filter(|_| clips || !outputs.is_empty()),
             outputs,
             store_detections: store?,
         })

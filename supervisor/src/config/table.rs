@@ -4,6 +4,8 @@
 //! Each config type has one such table beside its reader. The reader, "did you
 //! mean" and the JSON Schema all go by it, so they cannot disagree.
 
+use super::units;
+
 /// A mapping with known keys.
 #[derive(Debug)]
 pub(super) struct Section {
@@ -69,6 +71,8 @@ pub(super) enum Kind {
     Size,
     /// Bits a second.
     Bitrate,
+    /// A size of stored data.
+    Bytes,
     /// An IP address.
     Address,
     /// One of some words.
@@ -110,6 +114,7 @@ impl Kind {
                 contract::geometry::SIDE_MAX
             ),
             Self::Bitrate => "a bit rate like `800k` or `3M`, from 50k to 100M".to_owned(),
+            Self::Bytes => "a size like `500MB` or `10GB`, from 1MB to 100TB".to_owned(),
             Self::Address => "an IP address like `127.0.0.1` or `0.0.0.0`".to_owned(),
             Self::Choice([word]) => format!("`{word}`"),
             Self::Choice(words) => format!("one of {}", list_text(words)),
@@ -132,6 +137,10 @@ impl Kind {
             Self::SectionOr(_, word) => dsl::suggest(written, std::iter::once(*word)),
             Self::Duration(..) if is_number => Some(format!("{written}s")),
             Self::Bitrate if is_number => Some(format!("{written}k")),
+            Self::Bytes => written
+                .strip_suffix(['M', 'G', 'T'])
+                .map(|_| format!("{written}B"))
+                .filter(|text| units::ByteSize::read(text).is_some()),
             Self::Size => Some(written.replace(['*', 'X', ' ', ','], "x"))
                 .filter(|text| text.parse::<contract::geometry::PixelSize>().is_ok()),
             _ => None,

@@ -175,7 +175,7 @@ fn defaults_of_the_tables_are_right() {
                 if let Some(fields) = Fields::open(&reader, section, &node, (&(0..0), "it")) {
                     fields.check();
                 }
-                let wrong = reader.into_diagnostics();
+                let wrong = reader.into_found().0;
                 let wrong = wrong.iter().find(|problem| problem.span.start > 0);
                 assert_eq!(wrong, None, "{} of {}", key.name, section.name);
             }

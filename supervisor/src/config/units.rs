@@ -73,6 +73,42 @@ impl fmt::Display for Bitrate {
     }
 }
 
+/// An amount of stored data, written `500MB`, `10GB` or `1TB`: powers of ten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ByteSize {
+    bytes: u64,
+}
+
+impl ByteSize {
+    /// Least, in bytes.
+    pub const BYTES_MIN: u64 = 1_000_000;
+    /// Most, in bytes.
+    pub const BYTES_MAX: u64 = 100_000_000_000_000;
+
+    /// How many bytes.
+    #[must_use]
+    pub fn bytes(self) -> u64 {
+        self.bytes
+    }
+
+    /// Reads `500MB`, `2.5GB` or `1TB`.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        let unit = text.find(|sign: char| sign.is_ascii_alphabetic())?;
+        let (number, unit) = text.split_at(unit);
+        let scale = match unit {
+            "MB" => 1_000_000,
+            "GB" => 1_000_000_000,
+            "TB" => 1_000_000_000_000,
+            _ => return None,
+        };
+        let bytes = scaled(number, scale)?;
+        (Self::BYTES_MIN..=Self::BYTES_MAX)
+            .contains(&bytes)
+            .then_some(Self { bytes })
+    }
+}
+
 /// Reads `500ms`, `1.5s`, `2m` or `1h`: always with a unit, and exact to the millisecond.
 pub(super) fn read_duration(text: &str) -> Option<Duration> {
     let unit = text.find(|character: char| character.is_ascii_alphabetic())?;
@@ -96,7 +132,7 @@ fn scaled(text: &str, scale: u64) -> Option<u64> {
         return None;
     }
     let denominator = 10_u64.pow(u32::try_from(decimals.len()).ok()?);
-    let part = decimals.parse::<u64>().ok()? * scale;
+    let part = decimals.parse::<u64>().ok()?.checked_mul(scale)?;
     let whole = whole.parse::<u64>().ok()?.checked_mul(scale)?;
     part.is_multiple_of(denominator)
         .then(|| whole.checked_add(part / denominator))?
@@ -110,6 +146,24 @@ pub(super) fn millis(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn amounts_of_data() {
+        for (text, bytes) in [
+            ("1MB", Some(1_000_000)),
+            ("2.5GB", Some(2_500_000_000)),
+            ("100TB", Some(ByteSize::BYTES_MAX)),
+            ("101TB", None),
+            ("0.5MB", None),
+            ("10G", None),
+            ("10", None),
+            ("-1GB", None),
+            ("99999999999999999999TB", None),
+        ] {
+            let read = ByteSize::read(text).map(ByteSize::bytes);
+            assert_eq!(read, bytes, "{text}");
+        }
+    }
 
     #[test]
     fn durations() {

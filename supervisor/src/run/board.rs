@@ -20,8 +20,8 @@ pub struct Board {
     pub streams: Vec<StreamLine>,
     /// Workers that are not as they should be.
     pub workers: Vec<WorkerLine>,
-    /// What else is wrong: the store cannot write, ...
-    pub trouble: Option<String>,
+    /// What else is wrong: the store cannot write, the last text was refused, ...
+    pub troubles: Vec<String>,
 }
 
 /// One stream, as shown.
@@ -115,7 +115,7 @@ pub fn table(board: &Board, width: usize) -> Vec<String> {
         let text = format!("{} {}: {}", worker.name, worker.phase, worker.text);
         lines.push(painted(colour, text.trim_end_matches(": "), width));
     }
-    if let Some(trouble) = &board.trouble {
+    for trouble in &board.troubles {
         lines.push(painted(RED, trouble, width));
     }
     lines
@@ -258,7 +258,7 @@ mod tests {
                 grave: true,
                 text: "the model\x1b[2J failed".to_owned(),
             }],
-            trouble: None,
+            troubles: Vec::new(),
         }
     }
 

@@ -2,41 +2,41 @@
 //!
 //! Everything that can happen is a [`RunEvent`]. The loop never waits for a
 //! worker, the disk or a terminal: processes are started on the spawner's thread,
-//! dead nodes cleaned up on a blocking one, rows and pictures of the state go
-//! into bounded queues.
+//! dead nodes cleaned up on a blocking one, texts are read and checked on the
+//! loader's, rows and pictures of the state go into bounded queues.
 
-use std::fs::{File, OpenOptions};
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use contract::clock;
 use contract::control::{FileRecord, ToWorker};
 use contract::name::{RunId, StreamName, WorkerId};
 use contract::spec::{BusSpec, Role};
 use frame_bus::{Bus, BusError};
-use sandbox::{Child, Launch, Limits, Signal};
-use tokio::signal::unix::{SignalKind, signal};
+use sandbox::{Child, Signal};
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior};
 
-use super::board::{Board, WorkerLine};
-use super::meter::Reading;
 use super::screen::{Screen, Severity};
+use super::signals::{self, Terminal};
 use super::state::StreamState;
 use super::{Directories, RunError};
-use crate::books::{BookId, Books, Part};
-use crate::config::RunConfig;
-use crate::plan::Plan;
-use crate::store::{Committed, MetricSample, Row, WriterHandle};
-use crate::supervision::fleet::{Fleet, FleetAction, FleetEvent};
-use crate::supervision::life::{End, LifeAction, LifeEvent, Phase};
-use crate::supervision::process::{Process, ProcessEvent, Report};
+use crate::books::{Books, NewBooks};
+use crate::reload::Edition;
+use crate::reload::loader::{Environment, Loader, Report as LoaderReport};
+use crate::store::{AskedBy, Committed, WriterHandle};
+use crate::supervision::fleet::{Duty, Fleet, FleetAction, FleetEvent};
+use crate::supervision::life::{End, LifeEvent};
+use crate::supervision::process::{Process, Report};
 use crate::supervision::spawner::Spawner;
+use reloading::Reloading;
 
 mod messages;
+mod processes;
+mod reloading;
+mod sampling;
 
 /// Events that may wait; those who send more wait for the loop.
 const EVENTS_MAX: usize = 1024;
@@ -76,6 +76,12 @@ pub(super) enum RunEvent {
     Committed(Committed),
     /// The run shall end.
     Stop(StopReason),
+    /// SIGHUP: the text shall be read again, or the terminal is gone.
+    Hangup,
+    /// A text was read.
+    Loader(LoaderReport),
+    /// What a change needs is there, or not.
+    Prepared(Result<NewBooks, String>),
     /// Time has passed.
     Tick,
 }
@@ -87,11 +93,18 @@ pub(super) fn channel() -> (mpsc::Sender<RunEvent>, mpsc::Receiver<RunEvent>) {
 
 /// What the loop works with.
 pub(super) struct Setting {
-    pub(super) config: RunConfig,
-    pub(super) plan: Plan,
+    /// The text in force, and what it comes to.
+    pub(super) edition: Edition,
+    /// The config file as it was named: problems are shown with this name.
+    pub(super) file: PathBuf,
+    pub(super) environment: Environment,
     pub(super) run: RunId,
     pub(super) programs: PathBuf,
     pub(super) directories: Directories,
+    /// The supervisor's own root.
+    pub(super) root: PathBuf,
+    pub(super) books_directory: PathBuf,
+    pub(super) cpus: usize,
     pub(super) bus_spec: BusSpec,
     pub(super) bus: Bus,
     pub(super) books: Books,
@@ -102,7 +115,11 @@ pub(super) struct Setting {
 
 /// What is left when the loop has ended.
 pub(super) struct Outcome {
-    pub(super) setting: Setting,
+    pub(super) run: RunId,
+    pub(super) directories: Directories,
+    pub(super) books: Books,
+    pub(super) store: WriterHandle,
+    pub(super) screen: Screen,
     pub(super) fleet: Fleet,
     pub(super) streams: Vec<StreamState>,
     pub(super) stopped_by: Option<StopReason>,
@@ -113,19 +130,34 @@ pub(super) struct Outcome {
     pub(super) elapsed: Duration,
 }
 
+/// What is known of one member of the fleet.
+#[derive(Debug, Default)]
+struct Seat {
+    /// The living process.
+    process: Option<Process>,
+    /// A signal for a process that is still being started.
+    pending_signal: Option<Signal>,
+    /// What it said last about a failure.
+    last_words: String,
+    /// What it says it is doing.
+    text: String,
+    last_end: Option<End>,
+}
+
 pub(super) struct Dispatcher {
     setting: Setting,
     fleet: Fleet,
+    /// By index of the member.
+    seats: Vec<Seat>,
+    /// What each worker is started with.
+    roles: HashMap<WorkerId, Role>,
+    /// The same for those on standby.
+    standby_roles: HashMap<WorkerId, Role>,
     streams: Vec<StreamState>,
+    reloading: Reloading,
+    loader: Loader,
+    terminal: Terminal,
     spawner: Spawner,
-    /// The living processes, by index.
-    processes: Vec<Option<Process>>,
-    /// A signal for a process that is still being started.
-    pending_signals: Vec<Option<Signal>>,
-    last_words: Vec<String>,
-    /// What each worker says it is doing.
-    worker_texts: Vec<String>,
-    last_ends: Vec<Option<End>>,
     recordings: Vec<FileRecord>,
     events: mpsc::Sender<RunEvent>,
     incoming: mpsc::Receiver<RunEvent>,
@@ -144,49 +176,42 @@ pub(super) struct Dispatcher {
 impl Dispatcher {
     /// Prepares the loop; must be called inside the runtime.
     pub(super) fn new(
-        setting: Setting,
+        mut setting: Setting,
         events: mpsc::Sender<RunEvent>,
         incoming: mpsc::Receiver<RunEvent>,
     ) -> Result<Self, RunError> {
-        let ids = setting.plan.worker_ids();
-        let config = &setting.config;
-        let models_of = |worker: &WorkerId| {
-            let stream = worker.stream().and_then(|name| config.streams.get(name));
-            let models = stream.map(|stream| stream.infer.clone());
-            let models = models.unwrap_or_default().into_iter();
-            models.map(WorkerId::Infer).collect()
-        };
-        let fleet = Fleet::new(&ids, models_of);
-        let streams = config.streams.iter().map(|(name, stream)| {
-            let render = WorkerId::Render(name.clone());
-            let planned = setting.plan.workers.iter();
-            let render_models = planned.filter(|planned| planned.worker == render).find_map(
-                |planned| match &planned.role {
-                    Role::Render(spec) => Some(spec.models.clone()),
-                    _ => None,
-                },
-            );
-            StreamState::new(
-                name.clone(),
-                stream.infer.clone(),
-                Arc::from(render_models.unwrap_or_default()),
-            )
-        });
-        let streams = streams.collect();
+        let Edition { config, plan } = &setting.edition;
+        let fleet = Fleet::new(&plan.worker_ids(), plan.topology.clone());
+        let workers = plan.workers.iter();
+        let roles = workers.map(|planned| (planned.worker.clone(), planned.role.clone()));
+        let roles = roles.collect();
+        let names = config.streams.keys();
+        let streams = names
+            .map(|name| StreamState::new(name.clone(), plan))
+            .collect();
         let (report_sender, reports) = mpsc::channel(EVENTS_MAX);
         let mut timer = tokio::time::interval(TICK);
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        listen_for_signals(&events).map_err(RunError::io("listen for signals"))?;
-        let count = ids.len();
+        signals::listen(&events).map_err(RunError::io("listen for signals"))?;
+        let environment = std::mem::replace(&mut setting.environment, Box::new(|_| None));
+        let news = events.clone();
+        let deliver = move |report| {
+            // Without a receiver the run is over.
+            let _ = news.blocking_send(RunEvent::Loader(report));
+        };
+        let file = setting.file.clone();
+        let loader = Loader::start(file, &config.files, environment, deliver)
+            .map_err(RunError::io("start the thread that reloads"))?;
         Ok(Self {
             spawner: Spawner::start().map_err(RunError::io("start the spawner's thread"))?,
+            seats: fleet.members().iter().map(|_| Seat::default()).collect(),
             fleet,
+            roles,
+            standby_roles: HashMap::new(),
             streams,
-            processes: (0..count).map(|_| None).collect(),
-            pending_signals: vec![None; count],
-            last_words: vec![String::new(); count],
-            worker_texts: vec![String::new(); count],
-            last_ends: vec![None; count],
+            reloading: Reloading::default(),
+            loader,
+            terminal: Terminal::now(),
             recordings: Vec::new(),
             events,
             incoming,
@@ -211,7 +236,7 @@ impl Dispatcher {
                 "run {} begins: streams {}, workers {}",
                 self.setting.run,
                 self.streams.len(),
-                self.processes.len()
+                self.seats.len()
             ),
         );
         self.step(FleetEvent::Begin);
@@ -219,14 +244,24 @@ impl Dispatcher {
             let event = self.next().await;
             self.take(event);
         }
+        self.abort_reload();
         self.sample();
+        // The loader may be waiting for room in the queue: that must be gone before it is
+        // waited for.
+        drop(self.incoming);
+        drop(self.loader);
+        let last_words = self.seats.into_iter().map(|seat| seat.last_words);
         Outcome {
             elapsed: self.begin.elapsed(),
-            setting: self.setting,
+            run: self.setting.run,
+            directories: self.setting.directories,
+            books: self.setting.books,
+            store: self.setting.store,
+            screen: self.setting.screen,
             fleet: self.fleet,
             streams: self.streams,
             stopped_by: self.stopped_by,
-            last_words: self.last_words,
+            last_words: last_words.collect(),
             recordings: self.recordings,
         }
     }
@@ -261,13 +296,21 @@ impl Dispatcher {
             }
             RunEvent::Committed(committed) => self.acknowledge(&committed),
             RunEvent::Stop(reason) => self.stop(reason),
+            RunEvent::Hangup => self.hangup(),
+            RunEvent::Loader(report) => self.loader_says(report),
+            RunEvent::Prepared(result) => self.prepared(result),
             RunEvent::Tick => self.tick(),
         }
+        self.carry_on_reload();
     }
 
     fn tick(&mut self) {
         let members = self.fleet.members().iter();
-        let progress = members.map(|member| self.setting.books.progress(&member.worker));
+        let progress = members.map(|member| {
+            let progress = self.setting.books.progress(&member.worker);
+            // Who keeps no book cannot be seen to hang.
+            progress.unwrap_or(self.ticks)
+        });
         let progress = progress.collect();
         self.step(FleetEvent::Tick { progress });
         self.ticks += 1;
@@ -297,7 +340,22 @@ impl Dispatcher {
         };
         self.notice(Severity::Info, text.to_owned());
         self.stopped_by.get_or_insert(reason);
+        self.abort_reload();
         self.step(FleetEvent::Stop);
+    }
+
+    /// A terminal that closes ends what was started on it; else the text is read again.
+    fn hangup(&mut self) {
+        if self.terminal.is_gone() {
+            self.stop(StopReason::Person);
+            return;
+        }
+        let asked_by = if signals::take_note(&self.setting.root) {
+            AskedBy::Command
+        } else {
+            AskedBy::Signal
+        };
+        self.loader.ask(asked_by);
     }
 
     fn tell(&mut self, member: usize, event: LifeEvent) {
@@ -313,249 +371,31 @@ impl Dispatcher {
             f64::from(u32::try_from(random.hash_one((now, drawn)) >> 32).unwrap_or(0))
                 / f64::from(u32::MAX)
         });
+        let members = self.fleet.members().len();
+        self.seats.resize_with(members, Seat::default);
         for action in actions {
             match action {
-                FleetAction::Start { member } => self.send(member, &ToWorker::Start),
+                FleetAction::Start { member } => self.start(member),
                 FleetAction::Worker { member, action } => self.act(member, action),
             }
         }
     }
 
-    fn act(&mut self, member: usize, action: LifeAction) {
-        match action {
-            LifeAction::Spawn { incarnation } => self.spawn(member, incarnation),
-            LifeAction::Drain => self.send(member, &ToWorker::Drain),
-            LifeAction::Signal(signal) => match &self.processes[member] {
-                Some(process) if process.signal(signal) => {}
-                Some(process) => {
-                    let pid = process.pid();
-                    self.notice(Severity::Warning, format!("pid {pid} takes no {signal}"));
-                }
-                None => self.pending_signals[member] = Some(signal),
-            },
-            LifeAction::Clean => self.clean(member),
-            LifeAction::Gone(gone) => self.gone(member, &gone),
-        }
-    }
-
-    fn spawn(&mut self, member: usize, incarnation: u32) {
+    /// An ingest worker shall publish, or a model take over.
+    fn start(&mut self, member: usize) {
         let worker = self.worker(member).clone();
-        self.pending_signals[member] = None;
-        self.worker_texts[member].clear();
-        self.last_words[member].clear();
-        let launch = self.launch(&worker);
-        let events = self.events.clone();
-        let answer = launch.map(|(launch, channel)| (self.spawner.spawn(launch), channel));
-        tokio::spawn(async move {
-            let result = match answer {
-                Ok((answer, channel)) => match answer.await {
-                    Ok(result) => result.map(|child| (child, channel)),
-                    Err(_) => Err(io::Error::other("the spawner's thread is gone")),
-                },
-                Err(error) => Err(error),
-            };
-            let spawned = RunEvent::Spawned {
-                member,
-                incarnation,
-                result,
-            };
-            // Without a receiver the run is over; the spawner's end kills the child.
-            let _ = events.send(spawned).await;
-        });
-    }
-
-    fn launch(&self, worker: &WorkerId) -> io::Result<(Launch, std::os::unix::net::UnixStream)> {
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
-        let log = self.setting.directories.logs.join(format!("{worker}.log"));
-        let log: File = OpenOptions::new().create(true).append(true).open(log)?;
-        let launch = Launch {
-            program: self.setting.programs.join(worker.program()),
-            environment: worker_environment(),
-            control: theirs.into(),
-            log,
-            limits: Limits::default(),
-        };
-        Ok((launch, ours))
-    }
-
-    fn spawned(
-        &mut self,
-        member: usize,
-        incarnation: u32,
-        result: io::Result<(Child, std::os::unix::net::UnixStream)>,
-    ) {
-        let reports = self.report_sender.clone();
-        let process = result.and_then(|(child, channel)| {
-            Process::watch(child, channel, member, incarnation, reports)
-        });
-        let worker = self.worker(member).clone();
-        self.setting.store.offer(Row::WorkerBegun {
-            worker,
-            incarnation,
-            pid: process.as_ref().ok().map(Process::pid),
-            wall_ms: clock::wall_ms(),
-        });
-        match process {
-            Ok(process) => {
-                let spec = self.setting.plan.workers[member].spec(
-                    &self.setting.run,
-                    incarnation,
-                    &self.setting.bus_spec,
-                    &self.setting.directories.run,
-                );
-                self.processes[member] = Some(process);
-                self.send(member, &ToWorker::Configure(Box::new(spec)));
-                if let Some(signal) = self.pending_signals[member].take() {
-                    self.act(member, LifeAction::Signal(signal));
-                }
-            }
-            Err(error) => {
-                self.last_words[member] = error.to_string();
-                self.tell(member, LifeEvent::NotStarted);
-            }
+        if let Some(role) = self.standby_roles.remove(&worker) {
+            self.roles.insert(worker, role);
         }
+        self.send(member, &ToWorker::Start);
     }
 
-    fn send(&mut self, member: usize, message: &ToWorker) {
-        let sent = self.processes[member]
-            .as_ref()
-            .is_none_or(|process| process.send(message));
-        if !sent {
-            self.tell(member, LifeEvent::Deaf);
-        }
-    }
-
-    fn process_did(&mut self, report: Report) {
-        let member = report.member;
-        if self.fleet.members()[member].life.incarnation() != report.incarnation {
-            return;
-        }
-        match report.what {
-            ProcessEvent::Message(message) => self.said(member, *message),
-            ProcessEvent::Deaf(why) => {
-                self.last_words[member] = why;
-                self.tell(member, LifeEvent::Deaf);
-            }
-            ProcessEvent::Exited(exit) => {
-                self.processes[member] = None;
-                self.tell(member, LifeEvent::Exited(exit));
-            }
-        }
-    }
-
-    /// Removes what a dead worker left on the bus and closes its account. One that drained
-    /// has closed it itself; if it has not, the ledger shall show it.
-    fn clean(&mut self, member: usize) {
-        let bus = self.setting.bus.clone();
-        let closer = self.setting.books.closer(self.worker(member));
-        let drained = self.last_ends[member] == Some(End::Drained);
-        let events = self.events.clone();
-        tokio::spawn(async move {
-            let cleaning = tokio::task::spawn_blocking(move || {
-                let nodes = bus.clean_dead_nodes();
-                tracing::debug!("cleaned up {nodes} dead nodes");
-                if drained { Ok(()) } else { closer.settle() }
-            });
-            let result = cleaning.await.unwrap_or_else(|error| {
-                tracing::error!("cleaning up panicked: {error}");
-                Ok(())
-            });
-            let _ = events.send(RunEvent::Cleaned { member, result }).await;
-        });
-    }
-
-    fn acknowledge(&mut self, committed: &Committed) {
-        let render = WorkerId::Render(committed.stream.clone());
-        if let Some(member) = self.fleet.index_of(&render) {
-            self.send(member, &ToWorker::EventCommitted(committed.event.clone()));
-        }
-    }
-
-    /// Reads all books: for the table, the metrics and the rates.
-    fn sample(&mut self) {
-        let at = self.begin.elapsed();
-        let wall_ms = clock::wall_ms();
-        for stream in &mut self.streams {
-            let latency = self.setting.books.histogram(&BookId {
-                stream: stream.name.clone(),
-                part: Part::Render,
-            });
-            let books = self.setting.books.read(&stream.name);
-            stream.meter.push(Reading { at, books, latency });
-            let (rates, dropped, lost) = stream.meter.last_interval();
-            self.setting.store.offer(Row::Metric(MetricSample {
-                stream: stream.name.clone(),
-                wall_ms,
-                captured_fps: rates.captured_fps,
-                inferred_fps: rates.inferred_fps,
-                rendered_fps: rates.rendered_fps,
-                latency_p50_us: rates.latency_p50_us,
-                latency_p99_us: rates.latency_p99_us,
-                dropped,
-                lost,
-            }));
-        }
-        let health = self.setting.store.health();
-        let trouble = health.trouble.map(|trouble| {
-            let lost = health.rows_given_up;
-            format!("the store cannot write: {trouble} ({lost} rows given up)")
-        });
-        if trouble.is_some() != self.store_trouble.is_some() {
-            match &trouble {
-                Some(trouble) => self.notice(Severity::Error, trouble.clone()),
-                None => self.notice(Severity::Info, "the store can write again".to_owned()),
-            }
-        }
-        self.store_trouble = trouble;
-        self.setting.screen.board(self.board());
-    }
-
-    fn store_ledger(&self) {
-        for found in self.setting.books.content() {
-            self.setting.store.offer(Row::Ledger {
-                stream: found.stream,
-                book: found.book,
-                counters: found.counters,
-            });
-        }
-    }
-
-    fn board(&self) -> Board {
-        let restarts = |worker: WorkerId| {
-            let member = self.fleet.index_of(&worker);
-            member.map_or(0, |member| self.fleet.members()[member].life.incarnation())
-        };
-        let line = |stream: &StreamState| {
-            let own = restarts(WorkerId::Ingest(stream.name.clone()))
-                + restarts(WorkerId::Render(stream.name.clone()));
-            let models = stream.models.iter().cloned().map(WorkerId::Infer);
-            stream.line(own + models.map(restarts).sum::<u32>())
-        };
-        let needs_attention = |phase: &Phase| {
-            !matches!(
-                phase,
-                Phase::Ready | Phase::Draining | Phase::Over(End::Drained)
-            )
-        };
-        let members = self.fleet.members().iter().enumerate();
-        let workers = members.filter(|(_, member)| needs_attention(member.life.phase()));
-        Board {
-            run: self.setting.run.clone(),
-            elapsed: self.begin.elapsed(),
-            streams: self.streams.iter().map(line).collect(),
-            workers: workers
-                .map(|(index, member)| WorkerLine {
-                    name: member.worker.to_string(),
-                    phase: member.life.phase().as_str(),
-                    grave: member.life.is_quarantined() || member.life.end().is_some(),
-                    text: if self.last_words[index].is_empty() {
-                        self.worker_texts[index].clone()
-                    } else {
-                        self.last_words[index].clone()
-                    },
-                })
-                .collect(),
-            trouble: self.store_trouble.clone(),
+    /// What a member is started with.
+    fn role(&self, member: usize) -> Option<&Role> {
+        let member = &self.fleet.members()[member];
+        match member.duty() {
+            Duty::Standby => self.standby_roles.get(&member.worker),
+            Duty::Serving | Duty::Leaving { .. } => self.roles.get(&member.worker),
         }
     }
 
@@ -570,53 +410,4 @@ impl Dispatcher {
     fn notice(&self, severity: Severity, text: String) {
         self.setting.screen.notice(severity, text);
     }
-}
-
-/// Ctrl-C, `sluice stop`, a service manager, a terminal that closes: all mean the same.
-fn listen_for_signals(events: &mpsc::Sender<RunEvent>) -> io::Result<()> {
-    let kinds = [
-        SignalKind::interrupt(),
-        SignalKind::terminate(),
-        SignalKind::hangup(),
-    ];
-    for kind in kinds {
-        let mut signals = signal(kind)?;
-        let events = events.clone();
-        tokio::spawn(async move {
-            while signals.recv().await.is_some() {
-                if events
-                    .send(RunEvent::Stop(StopReason::Person))
-                    .await
-                    .is_err()
-                {
-                    break;
-                }
-            }
-        });
-    }
-    Ok(())
-}
-
-/// What of our own environment a worker needs: to find programs, libraries, plug-ins and
-/// devices, and to log. Passwords that a config names are in the environment, too.
-fn worker_environment() -> Vec<(String, String)> {
-    const NAMES: [&str; 8] = [
-        "HOME",
-        "LANG",
-        "LD_LIBRARY_PATH",
-        "PATH",
-        "RUST_BACKTRACE",
-        "SLUICE_LOG",
-        "TMPDIR",
-        "TZ",
-    ];
-    const PREFIXES: [&str; 7] = ["CUDA_", "GST_", "LC_", "LIBVA_", "NVIDIA_", "ORT_", "XDG_"];
-    let needed = |name: &str| {
-        NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-    };
-    let variables = std::env::vars_os().filter_map(|(name, value)| {
-        let (name, value) = (name.into_string().ok()?, value.into_string().ok()?);
-        needed(&name).then_some((name, value))
-    });
-    variables.collect()
 }

@@ -58,7 +58,11 @@ pub struct StreamSummary {
 /// Closes the run of `outcome`.
 pub(super) fn finish(outcome: Outcome, writer: Writer) -> Summary {
     let Outcome {
-        setting,
+        run,
+        directories,
+        books: kept,
+        store,
+        screen,
         fleet,
         streams,
         stopped_by,
@@ -66,21 +70,21 @@ pub(super) fn finish(outcome: Outcome, writer: Writer) -> Summary {
         recordings,
         elapsed,
     } = outcome;
-    let closed = setting.books.close_transit(|id| is_lost(&fleet, id));
+    let closed = kept.close_transit(|id| is_lost(&fleet, id));
     let mut imbalances = Vec::new();
     if let Err(error) = closed {
         imbalances.push(error.to_string());
     }
     let mut summaries = Vec::new();
     for stream in &streams {
-        let books = setting.books.read(&stream.name);
+        let books = kept.read(&stream.name);
         if let Err(error) = books.check_closed() {
             let name = &stream.name;
             imbalances.push(format!(
                 "the books of stream {name} do not balance: {error}"
             ));
         }
-        let latency = setting.books.histogram(&BookId {
+        let latency = kept.histogram(&BookId {
             stream: stream.name.clone(),
             part: Part::Render,
         });
@@ -93,8 +97,8 @@ pub(super) fn finish(outcome: Outcome, writer: Writer) -> Summary {
             events: stream.events,
         });
     }
-    store_books(&setting.books, &setting.store);
-    let health = setting.store.health();
+    store_books(&kept, &store);
+    let health = store.health();
     let mut verdict = verdict(&fleet, &last_words, stopped_by, &imbalances);
     if let (Some(trouble), Exit::Success) = (&health.trouble, verdict.exit) {
         verdict = Verdict::failed(
@@ -102,13 +106,13 @@ pub(super) fn finish(outcome: Outcome, writer: Writer) -> Summary {
             format!("the store cannot write: {trouble}"),
         );
     }
-    setting.store.offer(Row::RunEnded(RunEnd {
+    store.offer(Row::RunEnded(RunEnd {
         state: verdict.state,
         exit_code: verdict.exit.code(),
         detail: verdict.detail.clone(),
         wall_ms: clock::wall_ms(),
     }));
-    drop(setting.store);
+    drop(store);
     let health = writer.finish();
     if let (Some(trouble), Exit::Success) = (&health.trouble, verdict.exit) {
         verdict = Verdict::failed(
@@ -118,12 +122,12 @@ pub(super) fn finish(outcome: Outcome, writer: Writer) -> Summary {
     }
     if health.rows_given_up > 0 {
         let text = format!("{} rows could not be stored", health.rows_given_up);
-        setting.screen.notice(Severity::Error, text);
+        screen.notice(Severity::Error, text);
     }
     // Gives the terminal back before the summary is printed.
-    drop(setting.screen);
+    drop(screen);
     Summary {
-        run: setting.run,
+        run,
         state: verdict.state,
         exit: verdict.exit,
         detail: verdict.detail,
@@ -131,9 +135,9 @@ pub(super) fn finish(outcome: Outcome, writer: Writer) -> Summary {
         streams: summaries,
         recordings: recordings
             .iter()
-            .map(|file| setting.directories.run.join(&file.path))
+            .map(|file| directories.run.join(&file.path))
             .collect(),
-        directory: setting.directories.run,
+        directory: directories.run,
     }
 }
 
@@ -210,7 +214,11 @@ fn verdict(
     if let Some(imbalance) = imbalances.first() {
         return Verdict::failed(Exit::Unbalanced, imbalance.clone());
     }
-    let members = || fleet.members().iter().enumerate();
+    // How one ended that a reload let go of says nothing of the run.
+    let members = || {
+        let members = fleet.members().iter().enumerate();
+        members.filter(|(_, member)| !member.is_leaving())
+    };
     let is_gone =
         |member: &Member| matches!(member.life.end(), Some(End::BadConfig | End::SourceGone));
     if let Some((index, member)) = members().find(|(_, member)| is_gone(member)) {

@@ -9,6 +9,7 @@ mod dispatcher;
 mod finish;
 pub mod meter;
 pub mod screen;
+pub(crate) mod signals;
 mod state;
 
 use std::io;
@@ -20,23 +21,29 @@ use contract::exit::Exit;
 use contract::name::RunId;
 use frame_bus::supervision::{self, Root};
 use frame_bus::{Bus, BusError, budget};
-use sha2::{Digest, Sha256};
 
 use crate::books::Books;
-use crate::config::{RunConfig, SourceConfig};
+use crate::config::{FileKind, RetentionConfig, RunConfig, SourceConfig, SourceFile};
 use crate::plan::{Plan, PortError};
 use crate::recovery;
-use crate::store::{self, NewRun, NewStream, StoreError, Writer};
+use crate::reload::Edition;
+use crate::reload::loader::Environment;
+use crate::store::{
+    self, GenerationFile, GenerationFileKind, NewRun, NewStream, Retention, StoreError, Writer,
+};
 use dispatcher::{Dispatcher, RunEvent};
 use screen::{Screen, Severity, Style};
 
 pub use finish::Summary;
 
 /// What runs, and how.
-#[derive(Debug)]
 pub struct Options {
     /// The checked config.
     pub config: RunConfig,
+    /// Its file as it was named; it is read again when it changes.
+    pub file: PathBuf,
+    /// The variables that it may name.
+    pub environment: Environment,
     /// The data directory; made when missing.
     pub data: PathBuf,
     /// End the run when frames have flowed for so long.
@@ -147,8 +154,7 @@ pub fn execute(options: Options) -> Result<Summary, RunError> {
     let new_run = NewRun {
         name: config.run.as_str(),
         config_path: &config.path,
-        config_text: &config.text,
-        config_hash: sha256_hex(&config.text),
+        files: generation_files(&config.files),
         pid: std::process::id(),
         root: root.path(),
         runs_directory: &runs_directory,
@@ -162,7 +168,7 @@ pub fn execute(options: Options) -> Result<Summary, RunError> {
             })
             .collect(),
     };
-    let (run, stream_ids) = store::begin_run(&mut database, &new_run)
+    let run = store::begin_run(&mut database, &new_run)
         .map_err(StoreError::database(&data.join(store::FILE_NAME)))?;
     let directories = Directories::create(&runs_directory, &run)?;
     let screen = Screen::start(options.style, &directories.logs.join("sluice.log"))
@@ -178,18 +184,23 @@ pub fn execute(options: Options) -> Result<Summary, RunError> {
         .map_err(RunError::io("start the runtime"))?;
     let (events, incoming) = dispatcher::channel();
     let committed = events.clone();
-    let writer = Writer::start(database, run.clone(), stream_ids, move |event| {
+    let writer = Writer::start(database, run.clone(), move |event| {
         // Without a receiver the run is over and nobody waits for an acknowledgement.
         let _ = committed.blocking_send(RunEvent::Committed(event));
     })
     .map_err(RunError::io("start the store's thread"))?;
 
+    writer.handle().set_retention(kept(config.retention));
     let setting = dispatcher::Setting {
-        config,
-        plan,
+        edition: Edition { config, plan },
+        file: options.file,
+        environment: options.environment,
         run: run.clone(),
         programs,
         directories,
+        root: root.path().to_owned(),
+        books_directory: root.books(),
+        cpus,
         bus_spec: root.bus(),
         bus,
         books,
@@ -220,13 +231,30 @@ fn programs_directory() -> Result<PathBuf, RunError> {
     Ok(own.parent().map(Path::to_owned).unwrap_or_default())
 }
 
-fn sha256_hex(text: &str) -> String {
-    use std::fmt::Write as _;
-    let mut hex = String::new();
-    for byte in Sha256::digest(text.as_bytes()) {
-        write!(hex, "{byte:02x}").expect("a string takes everything");
+/// The texts of a config, as the store keeps them. Secrets are none.
+pub(crate) fn generation_files(files: &[SourceFile]) -> Vec<GenerationFile> {
+    let stored = |file: &SourceFile| {
+        let kind = match file.kind {
+            FileKind::Config => GenerationFileKind::Config,
+            FileKind::Rules => GenerationFileKind::Rules,
+            FileKind::Labels => GenerationFileKind::Labels,
+            FileKind::Secret => return None,
+        };
+        Some(GenerationFile {
+            path: file.path.to_string_lossy().into_owned(),
+            kind,
+            text: file.text.clone()?,
+        })
+    };
+    files.iter().filter_map(stored).collect()
+}
+
+/// How much is kept, as the store wants it.
+fn kept(config: RetentionConfig) -> Retention {
+    Retention {
+        max_age: Some(config.max_age),
+        max_bytes: Some(config.max_size.bytes()),
     }
-    hex
 }
 
 /// The source as people and the database may see it.
@@ -267,13 +295,5 @@ mod tests {
         ] {
             assert_eq!(without_credentials(address), shown);
         }
-    }
-
-    #[test]
-    fn a_hash_names_a_text() {
-        assert_eq!(
-            sha256_hex("abc"),
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-        );
     }
 }

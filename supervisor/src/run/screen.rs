@@ -269,7 +269,7 @@ mod tests {
             elapsed: Duration::ZERO,
             streams: Vec::new(),
             workers: Vec::new(),
-            trouble: None,
+            troubles: Vec::new(),
         };
         let (sender, receiver) = sync_channel(4);
         sender.send(Message::Board(Box::new(board))).expect("room");

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use contract::control::{SourceInfo, SourceState};
-use contract::name::{ModelName, StreamName};
-use contract::spec::RenderModelSpec;
+use contract::name::{ModelName, StreamName, WorkerId};
+use contract::spec::{RenderModelSpec, Role};
 
 use super::board::StreamLine;
 use super::meter::{Meter, Progress, drops};
+use crate::plan::Plan;
 
 /// What is known of one stream.
 #[derive(Debug)]
@@ -32,23 +33,51 @@ pub(super) const DRAINED: &str = "drained";
 /// A worker of the stream ended for good, and with it the stream.
 pub(super) const FAILED: &str = "failed";
 
+/// A reload took the stream out of the run.
+const REMOVED: &str = "removed";
+
 impl StreamState {
-    pub(super) fn new(
-        name: StreamName,
-        models: Vec<ModelName>,
-        render_models: Arc<[RenderModelSpec]>,
-    ) -> Self {
-        Self {
+    pub(super) fn new(name: StreamName, plan: &Plan) -> Self {
+        let mut state = Self {
             name,
-            models,
-            render_models,
+            models: Vec::new(),
+            render_models: Arc::from([]),
             state: WAITING,
             healthy: true,
             detail: String::new(),
             info: None,
             events: 0,
             meter: Meter::default(),
+        };
+        state.adopt(plan);
+        state
+    }
+
+    /// From now on it has the models that `plan` gives it.
+    pub(super) fn adopt(&mut self, plan: &Plan) {
+        let uses = plan.topology.streams.get(&self.name);
+        self.models = uses.map(|uses| uses.frames.clone()).unwrap_or_default();
+        if let Some(Role::Render(spec)) = plan.role(&WorkerId::Render(self.name.clone())) {
+            self.render_models = Arc::from(spec.models.as_slice());
         }
+    }
+
+    /// It begins, or begins anew.
+    pub(super) fn begin(&mut self) {
+        self.state = WAITING;
+        self.healthy = true;
+        self.detail.clear();
+        self.info = None;
+    }
+
+    /// It was taken out of the run; its books stay.
+    pub(super) fn remove(&mut self) {
+        self.ended(REMOVED, String::new());
+        self.healthy = true;
+    }
+
+    pub(super) fn is_removed(&self) -> bool {
+        self.state == REMOVED
     }
 
     pub(super) fn source_state(&mut self, state: SourceState, detail: String) {

@@ -6,7 +6,13 @@
 //! (write-ahead log). Nothing here touches video, and no caller ever waits for
 //! the disk: what cannot be written is counted and shown.
 
+#[cfg(test)]
+pub(crate) mod fixture;
+mod frames;
+mod generations;
+mod pen;
 mod reader;
+mod retention;
 mod row;
 mod runs;
 mod writer;
@@ -17,10 +23,15 @@ use std::time::Duration;
 use contract::exit::Exit;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-pub use reader::{
-    CounterRow, DetectionRow, EventRow, FileRow, FrameRow, LatencyRow, Reader, RunRow, StreamRow,
-    WorkerRow,
+pub use frames::{Completeness, Frames, Segment, StoredFrame};
+pub use generations::{
+    AskedBy, GenerationBegun, GenerationDone, GenerationFile, GenerationFileKind,
+    GenerationFileRow, GenerationRow, Outcome,
 };
+pub use reader::{
+    CounterRow, DeliveryRow, EventRow, FileRow, LatencyRow, Reader, RunRow, StreamRow, WorkerRow,
+};
+pub use retention::Retention;
 pub use row::{Latency, MetricSample, Row, RunEnd, StreamRowState, WorkerEnd};
 pub use runs::{
     FoundBook, NewRun, NewStream, RunState, RunningRun, begin_run, mark_interrupted, running_runs,
@@ -31,7 +42,7 @@ pub use writer::{Committed, Health, Writer, WriterHandle};
 pub const SCHEMA: &str = include_str!("../../../runs.db.sql");
 
 /// The `user_version` that [`SCHEMA`] sets.
-pub const SCHEMA_VERSION: i64 = 1;
+pub const SCHEMA_VERSION: i64 = 2;
 
 /// File name of the database, inside the data directory.
 pub const FILE_NAME: &str = "runs.db";
@@ -58,8 +69,8 @@ pub enum StoreError {
         /// The data directory.
         path: PathBuf,
     },
-    /// The database was made by a newer Sluice.
-    #[error("{} has schema version {found}, this sluice knows {SCHEMA_VERSION}: use the newer sluice that made it, or another --data", path.display())]
+    /// The database was made by another version of Sluice.
+    #[error("{} has schema version {found}, this sluice knows {SCHEMA_VERSION}: read it with the sluice that made it, and move it away or choose another directory with --data", path.display())]
     Version {
         /// The database.
         path: PathBuf,
@@ -74,6 +85,9 @@ pub enum StoreError {
         /// What SQLite says.
         source: rusqlite::Error,
     },
+    /// Somebody else has written into it.
+    #[error("event {0} in the database was not written by sluice")]
+    Foreign(String),
     /// There is no such run.
     #[error("there is no run `{0}`: `sluice runs` lists those there are")]
     NoRun(String),
@@ -85,9 +99,10 @@ impl StoreError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Missing { .. } | Self::NoRun(_) => Exit::NotFound,
-            Self::Directory { .. } | Self::Version { .. } | Self::Database { .. } => {
-                Exit::Environment
-            }
+            Self::Directory { .. }
+            | Self::Version { .. }
+            | Self::Database { .. }
+            | Self::Foreign(_) => Exit::Environment,
         }
     }
 
@@ -176,6 +191,11 @@ fn open_at(directory: &Path, flags: OpenFlags) -> Result<Connection, StoreError>
     let wrong = StoreError::database(&path);
     let mut connection = Connection::open_with_flags(&path, flags).map_err(&wrong)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(&wrong)?;
+    // So that the file can be made smaller in small steps. Heard only before the first page
+    // is written, which the log below does.
+    connection
+        .pragma_update(None, "auto_vacuum", "INCREMENTAL")
+        .map_err(&wrong)?;
     connection
         .pragma_update(None, "journal_mode", "WAL")
         .map_err(&wrong)?;
@@ -186,7 +206,7 @@ fn open_at(directory: &Path, flags: OpenFlags) -> Result<Connection, StoreError>
     connection
         .pragma_update(None, "foreign_keys", "ON")
         .map_err(&wrong)?;
-    connection.set_prepared_statement_cache_capacity(32);
+    connection.set_prepared_statement_cache_capacity(64);
     apply_schema(&mut connection, &path)?;
     Ok(connection)
 }
@@ -280,7 +300,7 @@ mod tests {
                 |row| row.get(0),
             )
             .expect("counted");
-        assert_eq!(tables, 10);
+        assert_eq!(tables, 16);
     }
 
     #[test]
@@ -303,15 +323,20 @@ mod tests {
         let error = open_or_create(&junk).expect_err("not a database");
         assert!(error.to_string().contains("move it away"), "{error}");
 
-        let newer = directory.path().join("newer");
-        let connection = open_or_create(&newer).expect("made");
-        connection
-            .pragma_update(None, "user_version", 99)
-            .expect("set");
-        drop(connection);
-        assert!(matches!(
-            open_existing(&newer),
-            Err(StoreError::Version { found: 99, .. })
-        ));
+        for version in [1, 99] {
+            let other = directory.path().join(format!("version-{version}"));
+            let connection = open_or_create(&other).expect("made");
+            connection
+                .pragma_update(None, "user_version", version)
+                .expect("set");
+            drop(connection);
+            let error = open_existing(&other).expect_err("of another version");
+            assert!(
+                matches!(error, StoreError::Version { found, .. } if found == version),
+                "{error}"
+            );
+            let error = Reader::open(&other).expect_err("of another version");
+            assert!(error.to_string().contains("--data"), "{error}");
+        }
     }
 }

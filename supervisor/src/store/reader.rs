@@ -1,11 +1,16 @@
 //! Reading the store, also while a run writes it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use contract::event::{Delivery, DeliveryKind, Event};
+use contract::geometry::BoundingBox;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::frames::{self, Completeness, Frames, Segment};
+use super::generations::{self, GenerationFileRow, GenerationRow};
 use super::{BUSY_TIMEOUT, FILE_NAME, SCHEMA_VERSION, StoreError};
 
 /// One run, as listed.
@@ -35,6 +40,10 @@ pub struct RunRow {
     pub end_wall_ms: Option<i64>,
     /// Rows that could not be written.
     pub rows_given_up: u64,
+    /// The generation in force.
+    pub generation: u64,
+    /// Why the last text was not taken; `None` when it was.
+    pub reload_error: Option<String>,
     /// Streams it has.
     pub streams: u64,
     /// Rule firings.
@@ -100,6 +109,8 @@ pub struct EventRow {
     pub stream: String,
     /// The rule that fired.
     pub rule: String,
+    /// The generation of the rules in force when it began.
+    pub generation: u64,
     /// The track it is about.
     pub track: Option<u64>,
     /// That track's class.
@@ -119,9 +130,69 @@ pub struct EventRow {
     /// The rule's message.
     pub message: String,
     /// The rule's labels.
-    pub labels: serde_json::Value,
+    pub labels: BTreeMap<String, String>,
     /// File name of the snapshot, inside the run's directory.
     pub snapshot: Option<String>,
+    /// File name of its recording, inside the run's directory.
+    pub clip: Option<String>,
+    /// To whom it is to be delivered.
+    pub deliveries: Vec<DeliveryRow>,
+}
+
+impl EventRow {
+    /// The event as the rules gave it, for comparison with that of a replay.
+    ///
+    /// # Errors
+    /// When the row was not written by Sluice.
+    pub fn to_event(&self) -> Result<Event, StoreError> {
+        let foreign = || StoreError::Foreign(self.id.clone());
+        let delivery = |row: &DeliveryRow| {
+            let kinds = [DeliveryKind::Publish, DeliveryKind::Webhook];
+            let kind = kinds.into_iter().find(|kind| kind.as_str() == row.kind);
+            Ok(Delivery {
+                kind: kind.ok_or_else(foreign)?,
+                target: row.target.clone(),
+            })
+        };
+        Ok(Event {
+            id: self.id.clone(),
+            stream: self.stream.parse().map_err(|_| foreign())?,
+            rule: self.rule.clone(),
+            generation: self.generation,
+            track: self.track,
+            label: self.label.clone(),
+            sequence_number: self.sequence_number,
+            begin_pts_ns: self.begin_pts_ns,
+            end_pts_ns: self.end_pts_ns,
+            begin_wall_ms: self.begin_wall_ms,
+            score: self.score,
+            bounds: self
+                .bounds
+                .map(|[x1, y1, x2, y2]| BoundingBox { x1, y1, x2, y2 }),
+            message: self.message.clone(),
+            labels: self.labels.clone(),
+            snapshot: self.snapshot.clone(),
+            clip: self.clip.clone(),
+            deliveries: self
+                .deliveries
+                .iter()
+                .map(delivery)
+                .collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+/// One delivery of an event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliveryRow {
+    /// `publish` or `webhook`.
+    pub kind: String,
+    /// The topic, or the address.
+    pub target: String,
+    /// `pending`, `delivered`, `failed`.
+    pub state: String,
+    /// How often it was tried.
+    pub attempts: u64,
 }
 
 /// One counter of a book.
@@ -156,12 +227,12 @@ pub struct LatencyRow {
     pub max_us: u64,
 }
 
-/// A recording or a snapshot.
+/// A recording, a snapshot or a clip.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FileRow {
     /// The stream it shows.
     pub stream: String,
-    /// `recording` or `snapshot`.
+    /// `recording`, `snapshot` or `clip`.
     pub kind: String,
     /// Absolute, or inside the run's directory.
     pub path: PathBuf,
@@ -169,37 +240,9 @@ pub struct FileRow {
     pub frames: Option<u64>,
 }
 
-/// One frame that was looked at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FrameRow {
-    /// Its sequence number.
-    pub sequence_number: u64,
-    /// Its event time.
-    pub pts_ns: u64,
-    /// Why no model ran on it.
-    pub skip: Option<String>,
-}
-
-/// One object in one frame.
-#[derive(Debug, Clone, PartialEq)]
-pub struct DetectionRow {
-    /// The frame's sequence number.
-    pub sequence_number: u64,
-    /// The model that found it.
-    pub model: String,
-    /// Its class name.
-    pub label: String,
-    /// The track it belongs to.
-    pub track: Option<u64>,
-    /// How sure; `None` for a predicted box.
-    pub score: Option<f32>,
-    /// `x1, y1, x2, y2` in pixels.
-    pub bounds: [f32; 4],
-}
-
 const RUN_COLUMNS: &str =
     "id, name, state, exit_code, detail, pid, root, data_directory, config_path,
-    begin_wall_ms, end_wall_ms, rows_given_up,
+    begin_wall_ms, end_wall_ms, rows_given_up, generation, reload_error,
     (SELECT count(*) FROM streams WHERE run = runs.id),
     (SELECT count(*) FROM events WHERE run = runs.id),
     (SELECT max(0, count(*) - count(DISTINCT worker)) FROM workers WHERE run = runs.id)";
@@ -317,6 +360,27 @@ impl Reader {
         )
     }
 
+    /// The texts that a run was given, in order.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn generations(&self, run: &str) -> Result<Vec<GenerationRow>, StoreError> {
+        generations::read_all(&self.connection, run).map_err(StoreError::database(&self.path))
+    }
+
+    /// The files of a generation, the config first; none when the run has no such generation.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn generation_files(
+        &self,
+        run: &str,
+        generation: u64,
+    ) -> Result<Vec<GenerationFileRow>, StoreError> {
+        generations::read_files(&self.connection, run, generation)
+            .map_err(StoreError::database(&self.path))
+    }
+
     /// The events of a run, in the order in which they began.
     ///
     /// # Errors
@@ -324,7 +388,10 @@ impl Reader {
     pub fn events(&self, run: &str) -> Result<Vec<EventRow>, StoreError> {
         self.list(
             "SELECT id, stream, rule, track, label, sequence_number, begin_pts_ns, end_pts_ns,
-             begin_wall_ms, score, x1, y1, x2, y2, message, labels, snapshot
+             begin_wall_ms, score, x1, y1, x2, y2, message, labels, snapshot, generation, clip,
+             (SELECT json_group_array(json_object('kind', kind, 'target', target, 'state', state,
+                                                  'attempts', attempts) ORDER BY deliveries.id)
+              FROM deliveries WHERE deliveries.run = events.run AND event = events.id)
              FROM events WHERE run = ?1 ORDER BY begin_wall_ms, stream, sequence_number, id",
             params![run],
             event_row,
@@ -394,55 +461,35 @@ impl Reader {
         )
     }
 
-    /// Gives every stored frame of a stream, with its objects, to `visit`, in order.
+    /// What the stored frames of a stream have in common, in order; none when detections were
+    /// not stored.
     ///
     /// # Errors
-    /// What SQLite says, or what `visit` says.
-    pub fn for_each_frame<E: From<StoreError>>(
+    /// What SQLite says.
+    pub fn segments(&self, run: &str, stream: &str) -> Result<Vec<Segment>, StoreError> {
+        frames::segments(&self.connection, run, stream).map_err(StoreError::database(&self.path))
+    }
+
+    /// The stored frames of a stream in order, a page of them in memory.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn frames(&self, run: &str, stream: &str) -> Result<Frames<'_>, StoreError> {
+        let segments = self.segments(run, stream)?;
+        Ok(frames::frames(&self.connection, &self.path, segments))
+    }
+
+    /// How much of what a stream's rules saw is stored; `None` when the run has no such stream.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn completeness(
         &self,
         run: &str,
         stream: &str,
-        mut visit: impl FnMut(&FrameRow, &[DetectionRow]) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let wrong = StoreError::database(&self.path);
-        let wrong = |error| E::from(wrong(error));
-        let id: Option<i64> = self
-            .connection
-            .query_row(
-                "SELECT id FROM streams WHERE run = ?1 AND name = ?2",
-                [run, stream],
-                |row| row.get(0),
-            )
-            .optional()
-            .map_err(wrong)?;
-        let Some(id) = id else { return Ok(()) };
-        // One statement, so that both tables are seen as of one instant.
-        let mut statement = self
-            .connection
-            .prepare(
-                "SELECT frames.sequence_number, frames.pts_ns, skip,
-                        ordinal, model, label, track, score, x1, y1, x2, y2
-                 FROM frames LEFT JOIN detections USING (stream_id, sequence_number)
-                 WHERE stream_id = ?1 ORDER BY sequence_number, ordinal",
-            )
-            .map_err(wrong)?;
-        let mut rows = statement.query([id]).map_err(wrong)?;
-        let mut current: Option<FrameRow> = None;
-        let mut objects = Vec::new();
-        while let Some(row) = rows.next().map_err(wrong)? {
-            let (frame, object) = frame_and_object(row).map_err(wrong)?;
-            if current.as_ref() != Some(&frame)
-                && let Some(done) = current.replace(frame)
-            {
-                visit(&done, &objects)?;
-                objects.clear();
-            }
-            objects.extend(object);
-        }
-        match current {
-            Some(done) => visit(&done, &objects),
-            None => Ok(()),
-        }
+    ) -> Result<Option<Completeness>, StoreError> {
+        frames::completeness(&self.connection, run, stream)
+            .map_err(StoreError::database(&self.path))
     }
 
     fn list<T>(
@@ -473,9 +520,11 @@ fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
         begin_wall_ms: row.get(9)?,
         end_wall_ms: row.get(10)?,
         rows_given_up: row.get(11)?,
-        streams: row.get(12)?,
-        events: row.get(13)?,
-        restarts: row.get(14)?,
+        generation: row.get(12)?,
+        reload_error: row.get(13)?,
+        streams: row.get(14)?,
+        events: row.get(15)?,
+        restarts: row.get(16)?,
     })
 }
 
@@ -485,7 +534,7 @@ fn event_row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
         [Some(x1), Some(y1), Some(x2), Some(y2)] => Some([x1, y1, x2, y2]),
         _ => None,
     };
-    let labels: String = row.get(15)?;
+    let (labels, deliveries): (String, String) = (row.get(15)?, row.get(19)?);
     Ok(EventRow {
         id: row.get(0)?,
         stream: row.get(1)?,
@@ -501,25 +550,8 @@ fn event_row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
         message: row.get(14)?,
         labels: serde_json::from_str(&labels).unwrap_or_default(),
         snapshot: row.get(16)?,
+        generation: row.get(17)?,
+        clip: row.get(18)?,
+        deliveries: serde_json::from_str(&deliveries).unwrap_or_default(),
     })
-}
-
-fn frame_and_object(row: &Row<'_>) -> rusqlite::Result<(FrameRow, Option<DetectionRow>)> {
-    let frame = FrameRow {
-        sequence_number: row.get(0)?,
-        pts_ns: row.get(1)?,
-        skip: row.get(2)?,
-    };
-    if row.get::<_, Option<u64>>(3)?.is_none() {
-        return Ok((frame, None));
-    }
-    let object = DetectionRow {
-        sequence_number: frame.sequence_number,
-        model: row.get(4)?,
-        label: row.get(5)?,
-        track: row.get(6)?,
-        score: row.get(7)?,
-        bounds: [row.get(8)?, row.get(9)?, row.get(10)?, row.get(11)?],
-    };
-    Ok((frame, Some(object)))
 }

@@ -1,13 +1,14 @@
 //! The life of a run in the database: begun, and found dead.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use contract::latency::Histogram;
 use contract::name::{RunId, StreamName};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
-use super::row::{Latency, write_counters, write_latency};
+use super::generations::{AskedBy, GenerationBegun, GenerationDone, GenerationFile, Outcome};
+use super::pen::{write_counters, write_latency};
+use super::row::Latency;
 
 /// State of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,10 +46,8 @@ pub struct NewRun<'a> {
     pub name: &'a str,
     /// The config file.
     pub config_path: &'a Path,
-    /// Its text, without secrets.
-    pub config_text: &'a str,
-    /// SHA-256 of that text, hex.
-    pub config_hash: String,
+    /// The files it begins with: its generation 0.
+    pub files: Vec<GenerationFile>,
     /// The supervisor's process.
     pub pid: u32,
     /// The frame bus' directory.
@@ -61,7 +60,7 @@ pub struct NewRun<'a> {
     pub streams: Vec<NewStream>,
 }
 
-/// A stream of a run about to begin.
+/// A stream that is entered into a run.
 #[derive(Debug, Clone)]
 pub struct NewStream {
     /// Its name.
@@ -81,16 +80,12 @@ pub struct RunningRun {
     pub root: PathBuf,
 }
 
-/// Enters a run and its streams; gives the run the next number of its name.
-///
-/// Returns its id and the ids of its streams.
+/// Enters a run, its streams and the text it begins with; gives the run the next number of
+/// its name. Returns its id.
 ///
 /// # Errors
 /// What SQLite says.
-pub fn begin_run(
-    connection: &mut Connection,
-    new: &NewRun<'_>,
-) -> rusqlite::Result<(RunId, HashMap<StreamName, i64>)> {
+pub fn begin_run(connection: &mut Connection, new: &NewRun<'_>) -> rusqlite::Result<RunId> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let number: i64 = transaction.query_row(
         "SELECT coalesce(max(number), 0) + 1 FROM runs WHERE name = ?1",
@@ -102,16 +97,14 @@ pub fn begin_run(
         .expect("a run name leaves room for its number");
     let directory = new.runs_directory.join(id.as_str());
     transaction.execute(
-        "INSERT INTO runs (id, name, number, config_path, config_text, config_hash, state, pid, root,
-         data_directory, version, begin_wall_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'running', ?7, ?8, ?9, ?10, ?11)",
+        "INSERT INTO runs (id, name, number, config_path, state, pid, root, data_directory, version,
+         begin_wall_ms)
+         VALUES (?1, ?2, ?3, ?4, 'running', ?5, ?6, ?7, ?8, ?9)",
         params![
             id.as_str(),
             new.name,
             number,
             new.config_path.to_string_lossy(),
-            new.config_text,
-            new.config_hash,
             new.pid,
             new.root.to_string_lossy(),
             directory.to_string_lossy(),
@@ -119,16 +112,43 @@ pub fn begin_run(
             new.wall_ms,
         ],
     )?;
-    let mut stream_ids = HashMap::new();
     for stream in &new.streams {
-        transaction.execute(
-            "INSERT INTO streams (run, name, source, state) VALUES (?1, ?2, ?3, 'waiting')",
-            params![id.as_str(), stream.name.as_str(), stream.source],
-        )?;
-        stream_ids.insert(stream.name.clone(), transaction.last_insert_rowid());
+        write_stream(&transaction, id.as_str(), stream)?;
     }
+    let begun = GenerationBegun {
+        generation: 0,
+        asked_by: AskedBy::Start,
+        wall_ms: new.wall_ms,
+        files: new.files.clone(),
+        plan: Vec::new(),
+    };
+    begun.write(&transaction, id.as_str())?;
+    let done = GenerationDone {
+        generation: 0,
+        wall_ms: new.wall_ms,
+        outcome: Outcome::Applied,
+        notes: Vec::new(),
+        diagnostics: Vec::new(),
+    };
+    done.write(&transaction, id.as_str())?;
     transaction.commit()?;
-    Ok((id, stream_ids))
+    Ok(id)
+}
+
+/// Enters a stream; one that comes back goes on in its row.
+pub(super) fn write_stream(
+    connection: &Connection,
+    run: &str,
+    stream: &NewStream,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO streams (run, name, source, state) VALUES (?1, ?2, ?3, 'waiting')
+             ON CONFLICT (run, name) DO UPDATE SET
+                 source = excluded.source, state = excluded.state, detail = ''",
+        )?
+        .execute(params![run, stream.name.as_str(), stream.source])
+        .map(drop)
 }
 
 /// The runs that the database calls running, whether their supervisors live or not.

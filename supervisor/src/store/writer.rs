@@ -5,16 +5,17 @@
 //! disk refuses (full, locked, gone) the same group is tried again, so that what
 //! was taken is written as soon as it can be.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use contract::name::{RunId, StreamName};
 use rusqlite::{Connection, TransactionBehavior, params};
 
+use super::pen::{Pen, WriteError};
+use super::retention::{Pruner, Retention};
 use super::row::Row;
 use super::{advice, may_pass};
 
@@ -35,12 +36,6 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How long the end of a run waits for a disk that refuses.
 const FINISH_PATIENCE: Duration = Duration::from_secs(5);
-
-/// How often old rows are looked for.
-const RETENTION_INTERVAL: Duration = Duration::from_secs(3600);
-
-/// Metric samples are kept so long.
-const METRIC_AGE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// An event that is safely on the disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +61,7 @@ struct Shared {
     given_up: AtomicU64,
     finishing: AtomicBool,
     trouble: Mutex<Option<String>>,
+    retention: Mutex<Retention>,
     finish: Condvar,
 }
 
@@ -88,12 +84,16 @@ impl WriterHandle {
         }
     }
 
+    /// Says how much of what was seen in frames is kept, from now on. At first all is.
+    pub fn set_retention(&self, retention: Retention) {
+        *lock(&self.shared.retention) = retention;
+    }
+
     /// How the writer does.
     #[must_use]
     pub fn health(&self) -> Health {
-        let trouble = self.shared.trouble.lock();
         Health {
-            trouble: trouble.unwrap_or_else(PoisonError::into_inner).clone(),
+            trouble: lock(&self.shared.trouble).clone(),
             rows_given_up: self.shared.given_up.load(Ordering::Relaxed),
         }
     }
@@ -114,15 +114,14 @@ impl Writer {
     pub fn start(
         connection: Connection,
         run: RunId,
-        stream_ids: HashMap<StreamName, i64>,
         committed: impl Fn(Committed) + Send + 'static,
     ) -> std::io::Result<Self> {
         let (sender, receiver) = sync_channel(QUEUE_ROWS_MAX);
         let shared = Arc::new(Shared::default());
         let desk = Desk {
             connection,
-            run,
-            stream_ids,
+            pen: Pen::new(run),
+            pruner: Pruner::new(Instant::now()),
             receiver,
             shared: Arc::clone(&shared),
             committed: Box::new(committed),
@@ -153,10 +152,10 @@ impl Writer {
         shared.finish.notify_all();
         drop(self.handle);
         if self.thread.join().is_err() {
-            let mut trouble = lock_trouble(&shared);
+            let mut trouble = lock(&shared.trouble);
             *trouble = Some("the store's writer panicked; see the log".to_owned());
         }
-        let trouble = lock_trouble(&shared).clone();
+        let trouble = lock(&shared.trouble).clone();
         Health {
             trouble,
             rows_given_up: shared.given_up.load(Ordering::Relaxed),
@@ -164,18 +163,16 @@ impl Writer {
     }
 }
 
-fn lock_trouble(shared: &Shared) -> std::sync::MutexGuard<'_, Option<String>> {
-    shared
-        .trouble
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
+/// What another thread left is whole, also after a panic: it is replaced in one step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What the thread works with.
 struct Desk {
     connection: Connection,
-    run: RunId,
-    stream_ids: HashMap<StreamName, i64>,
+    pen: Pen,
+    pruner: Pruner,
     receiver: Receiver<Row>,
     shared: Arc<Shared>,
     committed: Box<dyn Fn(Committed) + Send>,
@@ -185,15 +182,11 @@ struct Desk {
 
 impl Desk {
     fn work(mut self) {
-        let mut next_retention = Instant::now();
         let mut counted = 0;
         while let Some(group) = self.gather() {
             self.shared.queued.fetch_sub(group.len(), Ordering::Relaxed);
             self.write_patiently(&group);
-            if Instant::now() >= next_retention {
-                next_retention = Instant::now() + RETENTION_INTERVAL;
-                self.forget_old_rows();
-            }
+            self.prune();
             let given_up = self.shared.given_up.load(Ordering::Relaxed);
             if given_up != counted && self.note_given_up(given_up).is_ok() {
                 counted = given_up;
@@ -227,12 +220,12 @@ impl Desk {
                     if rejected > 0 {
                         self.shared.given_up.fetch_add(rejected, Ordering::Relaxed);
                     }
-                    *lock_trouble(&self.shared) = None;
+                    *lock(&self.shared.trouble) = None;
                     break;
                 }
                 Err(error) => {
                     tracing::debug!("the store cannot write: {error}");
-                    *lock_trouble(&self.shared) = Some(format!("{error}{}", advice(&error)));
+                    *lock(&self.shared.trouble) = Some(format!("{error}{}", advice(&error)));
                 }
             }
             if self.shared.finishing.load(Ordering::Acquire) {
@@ -245,7 +238,7 @@ impl Desk {
                     return;
                 }
             }
-            let trouble = lock_trouble(&self.shared);
+            let trouble = lock(&self.shared.trouble);
             drop(self.shared.finish.wait_timeout(trouble, RETRY_INTERVAL));
         }
         for row in group {
@@ -260,16 +253,28 @@ impl Desk {
 
     /// Writes a group in one transaction; returns the rows that the database will never take.
     fn write(&mut self, group: &[Row]) -> rusqlite::Result<u64> {
-        let transaction = self
+        let written = self.write_all(group);
+        if written.is_err() {
+            self.pen.rolled_back();
+        }
+        written
+    }
+
+    fn write_all(&mut self, group: &[Row]) -> rusqlite::Result<u64> {
+        let mut transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut rejected = 0;
         for row in group {
-            match row.write(&transaction, &self.run, &self.stream_ids) {
-                Ok(()) => {}
-                Err(error) if may_pass(&error) => return Err(error),
+            // A row is written whole or not at all.
+            let savepoint = transaction.savepoint()?;
+            match self.pen.write(&savepoint, row) {
+                Ok(()) => savepoint.commit()?,
+                Err(WriteError::Database(error)) if may_pass(&error) => return Err(error),
                 Err(error) => {
                     tracing::error!("the store refuses a row: {error}: {row:?}");
+                    drop(savepoint);
+                    self.pen.rolled_back();
                     rejected += row.weight();
                 }
             }
@@ -282,19 +287,20 @@ impl Desk {
         self.connection
             .execute(
                 "UPDATE runs SET rows_given_up = ?2 WHERE id = ?1",
-                params![self.run.as_str(), rows],
+                params![self.pen.run().as_str(), rows],
             )
             .map(drop)
     }
 
-    fn forget_old_rows(&self) {
-        let age_ms = i64::try_from(METRIC_AGE_MAX.as_millis()).unwrap_or(i64::MAX);
-        let before = contract::clock::wall_ms().saturating_sub(age_ms);
-        let forgotten = self
-            .connection
-            .execute("DELETE FROM metric_samples WHERE wall_ms < ?1", [before]);
-        if let Err(error) = forgotten {
-            tracing::warn!("old metric samples cannot be deleted: {error}");
+    /// Deletes a little of what is too old or too much. What cannot be deleted now will be later.
+    fn prune(&mut self) {
+        let retention = *lock(&self.shared.retention);
+        let (now, wall_ms) = (Instant::now(), contract::clock::wall_ms());
+        let pruned = self
+            .pruner
+            .step(&mut self.connection, retention, now, wall_ms);
+        if let Err(error) = pruned {
+            tracing::warn!("old rows cannot be deleted: {error}");
         }
     }
 }

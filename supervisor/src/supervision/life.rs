@@ -209,6 +209,8 @@ pub struct Gone {
 pub struct Life {
     phase: Phase,
     incarnation: u32,
+    /// The number of its next process: one more, unless another took that.
+    next_incarnation: u32,
     /// Deaths within the window.
     deaths: VecDeque<Duration>,
     /// Deaths since it was last stable.
@@ -234,6 +236,7 @@ impl Default for Life {
         Self {
             phase: Phase::Idle,
             incarnation: 0,
+            next_incarnation: 1,
             deaths: VecDeque::new(),
             deaths_in_a_row: 0,
             in_quarantine: false,
@@ -251,6 +254,34 @@ impl Default for Life {
 }
 
 impl Life {
+    /// A worker whose first process has this number.
+    #[must_use]
+    pub fn beginning_at(incarnation: u32) -> Self {
+        Self {
+            incarnation,
+            next_incarnation: incarnation.saturating_add(1),
+            ..Self::default()
+        }
+    }
+
+    /// Processes up to and without this number are another's.
+    pub fn skip_to(&mut self, incarnation: u32) {
+        self.next_incarnation = self.next_incarnation.max(incarnation);
+    }
+
+    /// The number that the next process of this worker may have.
+    #[must_use]
+    pub fn next_incarnation(&self) -> u32 {
+        self.next_incarnation
+    }
+
+    /// Whether it is started again when it dies. Who was told to end never is.
+    pub fn restart(&mut self, wanted: bool) {
+        if !matches!(self.phase, Phase::Draining | Phase::Ending) {
+            self.unwanted = !wanted;
+        }
+    }
+
     /// Where it is.
     #[must_use]
     pub fn phase(&self) -> &Phase {
@@ -360,7 +391,8 @@ impl Life {
             Phase::Draining if late => self.terminate(now),
             Phase::Ending if late => self.kill(),
             Phase::Waiting { until, .. } if now >= until => {
-                self.incarnation += 1;
+                self.incarnation = self.next_incarnation;
+                self.next_incarnation = self.incarnation.saturating_add(1);
                 self.spawn(now)
             }
             _ => Vec::new(),

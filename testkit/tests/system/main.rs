@@ -4,6 +4,8 @@ mod cameras;
 mod junk;
 mod kills;
 mod overload;
+mod reload;
+mod rules_on_clip;
 mod site;
 mod viewers;
 mod whole_job;

@@ -2,10 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use testkit::process;
 use testkit::wait::wait_until;
 
-use crate::site::{RUN_TIMEOUT, Site};
+use crate::site::{RUN_TIMEOUT, Site, resident_kib, workers};
 
 const DEPTH: f64 = 2.0;
 const INTERVAL_MS: f64 = 100.0;
@@ -79,22 +78,9 @@ fn resident_kib_over_time(supervisor: u32, time: Duration) -> Vec<u64> {
     wait_until(time, || {
         if begin.elapsed() >= next {
             next += Duration::from_millis(500);
-            samples.push(resident_kib(supervisor));
+            samples.push(resident_kib(&workers(supervisor)));
         }
         false
     });
     samples
-}
-
-fn resident_kib(supervisor: u32) -> u64 {
-    let workers = process::all()
-        .into_iter()
-        .filter(|process| process.parent == supervisor);
-    workers
-        .filter_map(|process| {
-            let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid)).ok()?;
-            let line = status.lines().find(|line| line.starts_with("RssAnon"))?;
-            line.split_whitespace().nth(1)?.parse::<u64>().ok()
-        })
-        .sum()
 }

@@ -144,6 +144,16 @@ pub(crate) fn workers(supervisor: u32) -> Vec<u32> {
         .collect()
 }
 
+/// Resident memory of some processes together, without what they share.
+pub(crate) fn resident_kib(pids: &[u32]) -> u64 {
+    let of_process = |pid: &u32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let line = status.lines().find(|line| line.starts_with("RssAnon"))?;
+        line.split_whitespace().nth(1)?.parse::<u64>().ok()
+    };
+    pids.iter().filter_map(of_process).sum()
+}
+
 pub(crate) fn repository() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     manifest.parent().expect("testkit lies in it").to_owned()
@@ -165,6 +175,16 @@ impl Database {
         self.connection
             .query_row(query, parameters, |row| row.get(0))
             .unwrap_or_else(|error| format!("{query}: {error}"))
+    }
+
+    pub(crate) fn rows<T>(
+        &self,
+        query: &str,
+        read: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+    ) -> Vec<T> {
+        let mut statement = self.connection.prepare(query).expect("a query");
+        let rows = statement.query_map([], read).expect("rows");
+        rows.map(|row| row.expect("a row")).collect()
     }
 
     pub(crate) fn state(&self, stream: &str) -> String {

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use rusqlite::params;
 use testkit::process::Launch;
 
 use crate::site::{RUN_TIMEOUT, Site, assert_nothing_left, repository, workers};
@@ -161,19 +160,17 @@ impl Seen {
 }
 
 fn seen_in(site: &Site, sequence_number: i64) -> Vec<Seen> {
-    let count = site.database().number(
-        "SELECT count(*) FROM detections WHERE sequence_number = ?1 AND score IS NOT NULL",
-        params![sequence_number],
+    let query = format!(
+        "SELECT label, score, x1, y1, x2, y2 FROM v_detections
+         WHERE sequence_number = {sequence_number} AND score IS NOT NULL"
     );
-    let row = |ordinal: i64| {
-        let text = site.database().text(
-            "SELECT json_object('label', label, 'score', score, 'box', json_array(x1, y1, x2, y2)) FROM detections \
-             WHERE sequence_number = ?1 AND score IS NOT NULL ORDER BY ordinal LIMIT 1 OFFSET ?2",
-            params![sequence_number, ordinal],
-        );
-        Seen::from_json(&serde_json::from_str(&text).expect("JSON"))
-    };
-    (0..count).map(row).collect()
+    site.database().rows(&query, |row| {
+        Ok(Seen {
+            label: row.get(0)?,
+            score: row.get(1)?,
+            edges: [row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?],
+        })
+    })
 }
 
 fn the_exports_read_well(site: &Site) {

@@ -17,7 +17,7 @@ impl Dispatcher {
         let worker = self.worker(member).clone();
         match message {
             FromWorker::Warming(text) => {
-                self.worker_texts[member] = text;
+                self.seats[member].text = text;
                 self.tell(member, LifeEvent::Warming);
             }
             FromWorker::Ready(text) => {
@@ -28,7 +28,7 @@ impl Dispatcher {
                     wall_ms: clock::wall_ms(),
                 });
                 self.notice(Severity::Info, format!("{worker} ready: {text}"));
-                self.worker_texts[member] = text;
+                self.seats[member].text = text;
                 self.tell(member, LifeEvent::Ready);
             }
             FromWorker::Source(info) => self.source(worker.stream(), info),
@@ -39,9 +39,11 @@ impl Dispatcher {
             }
             FromWorker::Event(event) => self.event(*event),
             FromWorker::Frames(records) => {
+                let incarnation = self.fleet.members()[member].life.incarnation();
                 if let Some(stream) = worker.stream().and_then(|name| self.stream_mut(name)) {
                     let row = Row::Frames {
                         stream: stream.name.clone(),
+                        incarnation,
                         models: stream.render_models.clone(),
                         records,
                     };
@@ -62,7 +64,10 @@ impl Dispatcher {
                 }
                 self.setting.store.offer(Row::File(file));
             }
-            FromWorker::Failing(text) => self.last_words[member] = text,
+            FromWorker::Failing(text) => self.seats[member].last_words = text,
+            FromWorker::Reconfigured { generation, result } => {
+                self.reconfigured(member, generation, result);
+            }
         }
     }
 
@@ -125,7 +130,7 @@ impl Dispatcher {
         self.setting.store.offer(Row::Event(Box::new(event)));
     }
 
-    fn store_stream(&mut self, name: &StreamName) {
+    pub(super) fn store_stream(&mut self, name: &StreamName) {
         let Some(stream) = self.stream_mut(name) else {
             return;
         };
@@ -139,8 +144,8 @@ impl Dispatcher {
 
     pub(super) fn gone(&mut self, member: usize, gone: &Gone) {
         let worker = self.worker(member).clone();
-        let text = self.last_words[member].clone();
-        self.last_ends[member] = Some(gone.end);
+        let text = self.seats[member].last_words.clone();
+        self.seats[member].last_end = Some(gone.end);
         self.setting.store.offer(Row::WorkerEnded(WorkerEnd {
             worker: worker.clone(),
             incarnation: gone.incarnation,
@@ -150,7 +155,10 @@ impl Dispatcher {
             reason: gone.end.as_str(),
             text: text.clone(),
         }));
-        self.stream_ended(&worker, gone, &text);
+        // One that leaves ends no stream; what becomes of that is the reload's to say.
+        if !self.fleet.members()[member].is_leaving() {
+            self.stream_ended(&worker, gone, &text);
+        }
         if matches!(gone.end, End::Drained | End::Stopped) {
             return;
         }

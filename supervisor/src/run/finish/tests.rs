@@ -2,7 +2,7 @@ use contract::exit::WorkerExit;
 use sandbox::ExitReport;
 
 use super::*;
-use crate::supervision::fleet::FleetEvent;
+use crate::supervision::fleet::{FleetEvent, Topology, Uses};
 use crate::supervision::life::LifeEvent;
 
 const INGEST: usize = 0;
@@ -23,10 +23,17 @@ fn starting() -> Fleet {
     let infer = WorkerId::Infer("people".parse().expect("a name"));
     let workers = [
         WorkerId::Ingest(stream.clone()),
-        infer.clone(),
+        infer,
         WorkerId::Render(stream),
     ];
-    let mut fleet = Fleet::new(&workers, |_| vec![infer.clone()]);
+    let uses = Uses {
+        frames: vec!["people".parse().expect("a name")],
+        crops: Vec::new(),
+    };
+    let topology = Topology {
+        streams: [("yard".parse().expect("a name"), uses)].into(),
+    };
+    let mut fleet = Fleet::new(&workers, topology);
     fleet.step(FleetEvent::Begin, Duration::ZERO, || 0.5);
     fleet
 }

@@ -1,99 +1,37 @@
 use std::path::Path;
 
-use contract::control::{FrameRecord, ObjectRecord};
-use contract::detection::Skip;
-use contract::event::Event;
-use contract::geometry::BoundingBox;
+use contract::event::{Delivery, DeliveryKind};
 use contract::latency::Histogram;
-use contract::spec::RenderModelSpec;
 
 use super::*;
+use crate::store::fixture::{begin, event, frame, frames, object, yard};
 use crate::store::{
-    FoundBook, Latency, NewRun, NewStream, Reader, RunEnd, RunState, StoreError, begin_run,
+    AskedBy, FoundBook, GenerationBegun, GenerationDone, GenerationFile, GenerationFileKind,
+    Latency, NewStream, Outcome, Reader, RunEnd, RunState, StoreError, StreamRowState,
     mark_interrupted, open_or_create, running_runs,
 };
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-fn yard() -> StreamName {
-    "yard".parse().expect("a name")
-}
-
-fn begin(directory: &Path, name: &str) -> (Connection, RunId, HashMap<StreamName, i64>) {
-    let mut connection = open_or_create(directory).expect("a database");
-    let new = NewRun {
-        name,
-        config_path: Path::new("/configs/yard.yaml"),
-        config_text: "run: yard",
-        config_hash: "00".to_owned(),
-        pid: 1,
-        root: Path::new("/nowhere/sluice-1-0"),
-        runs_directory: &directory.join("runs"),
-        wall_ms: 1_000,
-        streams: vec![NewStream {
-            name: yard(),
-            source: "rtsp://user:***@cam/1".to_owned(),
-        }],
-    };
-    let (run, stream_ids) = begin_run(&mut connection, &new).expect("begun");
-    (connection, run, stream_ids)
-}
-
-fn event(number: u64) -> Event {
-    Event {
-        id: format!("yard/crossing/{number}"),
-        stream: yard(),
-        rule: "crossing".to_owned(),
-        track: Some(number),
-        label: Some("person".to_owned()),
-        sequence_number: number,
-        begin_pts_ns: number * 1_000,
-        end_pts_ns: None,
-        begin_wall_ms: 1_000,
-        score: Some(0.5),
-        bounds: None,
-        message: "person 7 crossed".to_owned(),
-        labels: [("severity".to_owned(), "low".to_owned())].into(),
-        snapshot: None,
+/// Writes rows and ends the writer.
+fn write(directory: &Path, rows: Vec<Row>) -> (Reader, RunId, Health) {
+    let (connection, run) = begin(directory, "yard");
+    let writer = Writer::start(connection, run.clone(), |_| {}).expect("started");
+    let store = writer.handle();
+    for row in rows {
+        store.offer(row);
     }
-}
-
-fn frames(numbers: std::ops::Range<u64>) -> Row {
-    let object = ObjectRecord {
-        track: Some(7),
-        model: 0,
-        class: 1,
-        score: None,
-        bounds: BoundingBox {
-            x1: 1.0,
-            y1: 2.0,
-            x2: 3.0,
-            y2: 4.5,
-        },
-    };
-    let record = |sequence_number| FrameRecord {
-        sequence_number,
-        pts_ns: sequence_number * 40_000_000,
-        skip: (sequence_number % 2 == 1).then_some(Skip::Gated),
-        objects: vec![object.clone(); usize::try_from(sequence_number % 3).expect("small")],
-    };
-    Row::Frames {
-        stream: yard(),
-        models: [RenderModelSpec {
-            model: "people".parse().expect("a name"),
-            labels: vec!["cat".to_owned(), "person".to_owned()],
-        }]
-        .into(),
-        records: numbers.map(record).collect(),
-    }
+    drop(store);
+    let health = writer.finish();
+    (Reader::open(directory).expect("readable"), run, health)
 }
 
 #[test]
 fn what_is_written_is_read_back_and_events_are_acknowledged() {
     let directory = tempfile::tempdir().expect("a directory");
-    let (connection, run, stream_ids) = begin(directory.path(), "yard");
+    let (connection, run) = begin(directory.path(), "yard");
     let (acknowledge, acknowledged) = sync_channel(16);
-    let writer = Writer::start(connection, run.clone(), stream_ids, move |committed| {
+    let writer = Writer::start(connection, run.clone(), move |committed| {
         acknowledge.send(committed).expect("the test listens");
     })
     .expect("started");
@@ -109,7 +47,12 @@ fn what_is_written_is_read_back_and_events_are_acknowledged() {
     let mut ended = event(7);
     ended.end_pts_ns = Some(9_000);
     store.offer(Row::Event(Box::new(ended)));
-    store.offer(frames(0..4));
+    let records = (0..4).map(|number| {
+        let mut record = frame(number);
+        record.objects = vec![object(); usize::try_from(number % 3).expect("small")];
+        record
+    });
+    store.offer(frames(records.collect()));
     store.offer(Row::Ledger {
         stream: yard(),
         book: "ingest".to_owned(),
@@ -140,18 +83,13 @@ fn what_is_written_is_read_back_and_events_are_acknowledged() {
     assert_eq!(events.len(), 1, "the end of an event is no second event");
     assert_eq!(events[0].end_pts_ns, Some(9_000));
     assert_eq!(events[0].labels["severity"], "low");
-    let mut seen = Vec::new();
-    reader
-        .for_each_frame(run.as_str(), "yard", |frame, objects| {
-            seen.push((frame.sequence_number, frame.skip.clone(), objects.to_vec()));
-            Ok::<_, StoreError>(())
-        })
-        .expect("read");
-    let counts: Vec<_> = seen.iter().map(|(.., objects)| objects.len()).collect();
+    let stored = reader.frames(run.as_str(), "yard").expect("read");
+    let stored: Vec<_> = stored.collect::<Result<_, _>>().expect("read");
+    let counts: Vec<_> = stored.iter().map(|it| it.record.objects.len()).collect();
     assert_eq!(counts, [0, 1, 2, 0]);
-    assert_eq!(seen[1].1.as_deref(), Some("gated"));
-    assert_eq!(seen[2].2[1].label, "person");
-    assert_eq!(seen[2].2[1].score, None);
+    let seen = &stored[2].record.objects[1];
+    let names = stored[2].segment.names_of(seen);
+    assert_eq!(names, Some(("people", "person, standing")));
     let counters = reader.counters(run.as_str()).expect("read");
     assert_eq!(counters.iter().map(|row| row.value).sum::<u64>(), 9);
     let latency = &reader.latencies(run.as_str()).expect("read")[0];
@@ -177,12 +115,12 @@ fn runs_are_numbered_and_found_by_name() {
 #[test]
 fn a_locked_database_is_reported_then_caught_up_with() {
     let directory = tempfile::tempdir().expect("a directory");
-    let (connection, run, stream_ids) = begin(directory.path(), "yard");
+    let (connection, run) = begin(directory.path(), "yard");
     connection
         .busy_timeout(Duration::from_millis(1))
         .expect("set");
     let (acknowledge, acknowledged) = sync_channel(16);
-    let writer = Writer::start(connection, run, stream_ids, move |committed| {
+    let writer = Writer::start(connection, run, move |committed| {
         acknowledge.send(committed).expect("the test listens");
     })
     .expect("started");
@@ -199,7 +137,7 @@ fn a_locked_database_is_reported_then_caught_up_with() {
     // Masses are given up first, and nobody waits.
     let begin = Instant::now();
     for _ in 0..QUEUE_ROWS_MAX {
-        store.offer(frames(0..1));
+        store.offer(frames(vec![frame(0)]));
     }
     assert!(begin.elapsed() < Duration::from_secs(2));
     assert!(store.health().rows_given_up > 0);
@@ -218,8 +156,8 @@ fn a_locked_database_is_reported_then_caught_up_with() {
 #[test]
 fn a_row_that_can_never_be_written_does_not_hold_up_the_others() {
     let directory = tempfile::tempdir().expect("a directory");
-    let (connection, run, stream_ids) = begin(directory.path(), "yard");
-    let writer = Writer::start(connection, run.clone(), stream_ids, |_| {}).expect("started");
+    let (connection, run) = begin(directory.path(), "yard");
+    let writer = Writer::start(connection, run.clone(), |_| {}).expect("started");
     let store = writer.handle();
     let mut beyond = event(1);
     beyond.begin_pts_ns = u64::MAX;
@@ -236,7 +174,7 @@ fn a_row_that_can_never_be_written_does_not_hold_up_the_others() {
 #[test]
 fn an_interrupted_run_keeps_its_last_books() {
     let directory = tempfile::tempdir().expect("a directory");
-    let (mut connection, run, _) = begin(directory.path(), "yard");
+    let (mut connection, run) = begin(directory.path(), "yard");
     let found = running_runs(&connection).expect("read");
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].root, Path::new("/nowhere/sluice-1-0"));
@@ -255,4 +193,173 @@ fn an_interrupted_run_keeps_its_last_books() {
     assert_eq!(in_flight, 0);
     let reader = Reader::open(directory.path()).expect("readable");
     assert_eq!(reader.run("yard").expect("there").state, "interrupted");
+}
+
+#[test]
+fn an_event_has_each_delivery_once_and_comes_back_as_it_was() {
+    let mut crossing = event(7);
+    crossing.generation = 3;
+    crossing.clip = Some("clips/7.mp4".to_owned());
+    let to = |kind, target: &str| Delivery {
+        kind,
+        target: target.to_owned(),
+    };
+    crossing.deliveries = vec![
+        to(DeliveryKind::Publish, "gate"),
+        to(DeliveryKind::Webhook, "http://10.0.0.9/hook"),
+    ];
+    let mut ended = crossing.clone();
+    ended.end_pts_ns = Some(9_000);
+    let row = |event: &contract::event::Event| Row::Event(Box::new(event.clone()));
+    let directory = tempfile::tempdir().expect("a directory");
+    let rows = vec![row(&crossing), row(&crossing), row(&ended)];
+    let (reader, run, health) = write(directory.path(), rows);
+    assert_eq!(health, Health::default());
+
+    let events = reader.events(run.as_str()).expect("read");
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0].to_event().expect("ours"), ended);
+    assert!(events[0].deliveries.iter().all(|it| it.state == "pending"));
+    let connection = open_or_create(directory.path()).expect("opened");
+    let payload: String = connection
+        .query_row(
+            "SELECT payload FROM deliveries WHERE kind = 'publish'",
+            [],
+            |row| row.get(0),
+        )
+        .expect("one");
+    let payload: serde_json::Value = serde_json::from_str(&payload).expect("JSON");
+    assert_eq!(payload["run"], run.as_str());
+    assert_eq!(payload["message"], "person 7 crossed");
+    assert!(payload["end_pts_ns"].is_null(), "it is of the begin");
+    assert!(payload.get("deliveries").is_none());
+}
+
+fn rules_file(text: &str) -> GenerationFile {
+    GenerationFile {
+        path: "/configs/rules.yaml".to_owned(),
+        kind: GenerationFileKind::Rules,
+        text: text.to_owned(),
+    }
+}
+
+fn begun(generation: u64, text: &str) -> Row {
+    Row::GenerationBegun(GenerationBegun {
+        generation,
+        asked_by: AskedBy::File,
+        wall_ms: 2_000,
+        files: vec![rules_file(text)],
+        plan: vec!["render-yard: rules".to_owned()],
+    })
+}
+
+fn done(generation: u64, outcome: Outcome, diagnostics: &[&str]) -> Row {
+    Row::GenerationDone(GenerationDone {
+        generation,
+        wall_ms: 2_100,
+        outcome,
+        notes: vec!["rule crossing: state kept".to_owned()],
+        diagnostics: diagnostics.iter().map(|&line| line.to_owned()).collect(),
+    })
+}
+
+#[test]
+fn a_refused_text_is_shown_until_a_good_one_comes() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let wrong = "rules.yaml:3:5: unknown zone `dok`";
+    let rows = vec![
+        begun(1, "one"),
+        done(1, Outcome::Applied, &[]),
+        begun(2, "two"),
+        done(2, Outcome::Refused, &[wrong, "did you mean `dock`?"]),
+    ];
+    let (reader, run, health) = write(directory.path(), rows);
+    assert_eq!(health, Health::default());
+    let row = reader.run("last").expect("there");
+    assert_eq!(row.generation, 1, "what was refused is not in force");
+    assert_eq!(row.reload_error.as_deref(), Some(wrong));
+    let generations = reader.generations(run.as_str()).expect("read");
+    let seen: Vec<_> = generations
+        .iter()
+        .map(|it| (it.generation, it.outcome.as_str(), it.applied_wall_ms))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            (0, "applied", Some(1_000)),
+            (1, "applied", Some(2_100)),
+            (2, "refused", None)
+        ]
+    );
+    assert_eq!(generations[2].diagnostics.len(), 2);
+    assert_eq!(generations[1].notes, ["rule crossing: state kept"]);
+    let files = reader.generation_files(run.as_str(), 1).expect("read");
+    assert_eq!(files[0].text, "one");
+    assert_eq!(files[0].hash.len(), 64);
+    assert_eq!(reader.generation_files(run.as_str(), 9).expect("read"), []);
+
+    // A good text, also one that changes nothing, takes the error away.
+    let connection = open_or_create(directory.path()).expect("opened");
+    let writer = Writer::start(connection, run, |_| {}).expect("started");
+    writer.handle().offer(begun(3, "one"));
+    writer.handle().offer(done(3, Outcome::Unchanged, &[]));
+    assert_eq!(writer.finish(), Health::default());
+    let row = reader.run("last").expect("there");
+    assert_eq!((row.generation, row.reload_error), (1, None));
+}
+
+#[test]
+fn a_stream_may_join_late_and_come_back() {
+    let gate: StreamName = "gate".parse().expect("a name");
+    let added = |source: &str| {
+        Row::StreamAdded(NewStream {
+            name: gate.clone(),
+            source: source.to_owned(),
+        })
+    };
+    let state = |state| {
+        Row::Stream(StreamRowState {
+            stream: gate.clone(),
+            state,
+            detail: "said so".to_owned(),
+        })
+    };
+    let directory = tempfile::tempdir().expect("a directory");
+    // Before it has joined nothing of it can be written.
+    let rows = vec![
+        state("live"),
+        added("test:ball"),
+        state("removed"),
+        added("test:smpte"),
+    ];
+    let (reader, run, health) = write(directory.path(), rows);
+    assert_eq!(health.rows_given_up, 1);
+    let streams = reader.streams(run.as_str()).expect("read");
+    assert_eq!(streams.len(), 2);
+    let seen = (streams[0].source.as_str(), streams[0].state.as_str());
+    assert_eq!(seen, ("test:smpte", "waiting"));
+}
+
+#[test]
+fn a_row_is_written_whole_or_not_at_all() {
+    let mut beyond = frame(1);
+    beyond.objects = vec![object(), object()];
+    beyond.objects[1].track = Some(u64::MAX);
+    let mut strange = frame(2);
+    strange.objects = vec![object()];
+    strange.objects[0].class = 99;
+    let rows = vec![
+        frames(vec![frame(0)]),
+        frames(vec![beyond]),
+        frames(vec![strange]),
+        frames(vec![frame(3)]),
+    ];
+    let directory = tempfile::tempdir().expect("a directory");
+    let (reader, run, health) = write(directory.path(), rows);
+    assert_eq!((health.trouble, health.rows_given_up), (None, 5));
+    let stored = reader.frames(run.as_str(), "yard").expect("read");
+    let numbers: Vec<_> = stored
+        .map(|it| it.expect("read").record.sequence_number)
+        .collect();
+    assert_eq!(numbers, [0, 3]);
 }

@@ -1,0 +1,155 @@
+//! Edits of a live run: from the save of a rule file to the new rules in force, and what is lost.
+
+use std::fs;
+use std::path::Path;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use contract::clock;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rusqlite::{Connection, OpenFlags};
+
+use crate::command;
+use crate::report::Report;
+
+/// Saves that are measured.
+const SAVES: usize = 60;
+/// Between two saves; longer than any reload, so that none waits for the one before.
+const PAUSE: Duration = Duration::from_millis(400);
+/// A run that is not where it should be after so long never will be.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Runs two live streams and edits their rules.
+pub(crate) fn measure(root: &Path, report: &mut Report) -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let config = directory.path().join("run.yaml");
+    let clip = |name: &str| root.join(".deps/clips").join(name).display().to_string();
+    let model = root.join("assets/models/nanodet-416-int8.onnx");
+    fs::write(
+        &config,
+        format!(
+            "run: edited\nmodels:\n  people: {{file: {model}, family: nanodet, labels: coco, score: 0.4}}\n\
+             defaults: {{pace: live, loop: true, infer: [people]}}\nstreams:\n  \
+             yard: {{source: {walking}, size: 768x576, outputs: [{{record: yard}}]}}\n  \
+             road: {{source: {traffic}, size: 640x272}}\nrules: rules.yaml\n",
+            model = model.display(),
+            walking = clip("walking.mp4"),
+            traffic = clip("traffic.mp4"),
+        ),
+    )?;
+    let rules = directory.path().join("rules.yaml");
+    fs::write(&rules, rules_text(0))?;
+    let data = directory.path().join("data");
+    let mut command = command::command(root, "target/release/sluice");
+    command.arg("run").arg(&config).arg("--data").arg(&data);
+    command.stdout(std::process::Stdio::null());
+    command.stderr(std::process::Stdio::null());
+    let run = Run(command.spawn().context("cannot start sluice")?);
+    let database = data.join("runs.db");
+    wait(|| {
+        let live = "SELECT count(*) FROM streams WHERE state = 'live'";
+        database.exists() && number(&database, live).is_ok_and(|count| count == 2)
+    })?;
+    let mut delays_ms = Vec::new();
+    for save in 1..=SAVES {
+        pause(PAUSE);
+        let new = rules.with_extension("new");
+        fs::write(&new, rules_text(save))?;
+        let saved_wall_ms = clock::wall_ms();
+        fs::rename(&new, &rules)?;
+        let applied = format!(
+            "SELECT applied_wall_ms FROM generations WHERE generation = {save} AND outcome = 'applied'"
+        );
+        wait(|| number(&database, &applied).is_ok())?;
+        delays_ms.push(number(&database, &applied)? - saved_wall_ms);
+    }
+    run.stop()?;
+    let lost = number(
+        &database,
+        "SELECT sum(value) FROM ledgers WHERE counter LIKE 'lost%'",
+    )?;
+    let frames = number(
+        &database,
+        "SELECT sum(value) FROM ledgers WHERE book = 'render' AND counter = 'rendered'",
+    )?;
+    delays_ms.sort_unstable();
+    let percentile = |percent: usize| delays_ms[(delays_ms.len() - 1) * percent / 100].to_string();
+    report.section(
+        "From the save of a rule file to the new rules in force",
+        &format!(
+            "Two live streams (768x576 at 10 fps, recorded, and 640x272 at 25 fps, both with NanoDet 416 int8); \
+             {SAVES} saves by write and rename. Measured on the wall clock from before the rename until every \
+             worker had acknowledged; file watching waits for quiet before it reads. \
+             Command: `target/release/sluice-bench reload`.",
+        ),
+    );
+    report.table(
+        &["p50 ms", "p90 ms", "max ms", "frames rendered meanwhile", "frames lost"],
+        &[vec![
+            percentile(50),
+            percentile(90),
+            percentile(100),
+            frames.to_string(),
+            lost.to_string(),
+        ]],
+    );
+    Ok(())
+}
+
+fn rules_text(save: usize) -> String {
+    format!(
+        "rules:\n  stays: {{on: track, when: 'label == \"person\" and score > 50%', for: 5s}}\n  \
+         edited: {{on: track, when: 'label == \"car\"', for: {}ms}}\n",
+        1000 + save
+    )
+}
+
+/// A `sluice run` that is killed when it is dropped.
+struct Run(Child);
+
+impl Run {
+    fn stop(mut self) -> anyhow::Result<()> {
+        let pid = Pid::from_raw(i32::try_from(self.0.id())?);
+        kill(pid, Signal::SIGINT)?;
+        let status = self.0.wait()?;
+        if !status.success() {
+            bail!("the edited run ended with {status}");
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        // It has ended already, or its supervisor's death ends its workers.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn number(database: &Path, query: &str) -> anyhow::Result<i64> {
+    let connection = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    Ok(connection.query_row(query, [], |row| row.get(0))?)
+}
+
+fn wait(mut reached: impl FnMut() -> bool) -> anyhow::Result<()> {
+    let begin = Instant::now();
+    while !reached() {
+        if begin.elapsed() > TIMEOUT {
+            bail!("the edited run does not come where it should in {TIMEOUT:?}");
+        }
+        pause(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a bench paces what it measures; nothing waits for it"
+)]
+fn pause(time: Duration) {
+    std::thread::sleep(time);
+}

@@ -1,0 +1,200 @@
+//! Pictures that are kept beyond their frame: whole frames, and the objects cut out of them.
+
+use contract::geometry::{BoundingBox, I420Layout, PixelSize};
+use frame_bus::ColourMatrix;
+
+use crate::encode::PictureFormat;
+
+/// Longest side of an object that is cut out, in pixels; a larger one is scaled down.
+pub const CROP_SIDE_MAX: usize = 256;
+/// What is cut out beside the box, as a part of its sides: a box is drawn tight.
+const MARGIN: f32 = 0.1;
+
+/// An I420 picture of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Still {
+    /// How its bytes lie.
+    pub layout: I420Layout,
+    /// How to make colours of them.
+    pub matrix: ColourMatrix,
+    /// The pixels.
+    pub bytes: Vec<u8>,
+}
+
+impl Still {
+    /// All of a frame.
+    #[must_use]
+    pub fn whole(format: &PictureFormat, pixels: &[u8]) -> Self {
+        Self {
+            layout: format.layout,
+            matrix: format.matrix,
+            bytes: pixels.to_vec(),
+        }
+    }
+
+    /// The object in `bounds`, with a margin, scaled down by a whole number where its longer
+    /// side is over [`CROP_SIDE_MAX`]. `None` where too little of it is inside the frame, or
+    /// `pixels` is shorter than the format says.
+    #[must_use]
+    pub fn crop(format: &PictureFormat, pixels: &[u8], bounds: &BoundingBox) -> Option<Self> {
+        let source = &format.layout;
+        if pixels.len() < source.bytes {
+            return None;
+        }
+        let cut = Cut::of(bounds, source.size)?;
+        let layout = I420Layout::of(PixelSize {
+            width: u32::try_from(cut.width).ok()?,
+            height: u32::try_from(cut.height).ok()?,
+        });
+        let mut still = Self {
+            layout,
+            matrix: format.matrix,
+            bytes: vec![0; layout.bytes],
+        };
+        for plane in 0..3 {
+            // Chroma has half the rows and columns; everything of a cut is even.
+            let half = if plane == 0 { 1 } else { 2 };
+            let from = &pixels[source.offsets[plane]..];
+            let to = &mut still.bytes[layout.offsets[plane]..];
+            let (width, height) = (cut.width / half, cut.height / half);
+            for row in 0..height {
+                let top = cut.top / half + row * cut.factor;
+                for column in 0..width {
+                    let left = cut.left / half + column * cut.factor;
+                    let corner = top * source.strides[plane] + left;
+                    let block = &from[corner..];
+                    to[row * layout.strides[plane] + column] =
+                        mean(block, source.strides[plane], cut.factor);
+                }
+            }
+        }
+        Some(still)
+    }
+}
+
+/// What is cut out of a frame: `width * factor` by `height * factor` pixels from `left`, `top`.
+#[derive(Debug, Clone, Copy)]
+struct Cut {
+    left: usize,
+    top: usize,
+    width: usize,
+    height: usize,
+    factor: usize,
+}
+
+impl Cut {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the box is inside the frame"
+    )]
+    fn of(bounds: &BoundingBox, frame: PixelSize) -> Option<Self> {
+        let (x, y) = (bounds.width() * MARGIN, bounds.height() * MARGIN);
+        let inside = BoundingBox {
+            x1: bounds.x1 - x,
+            y1: bounds.y1 - y,
+            x2: bounds.x2 + x,
+            y2: bounds.y2 + y,
+        }
+        .clipped(frame);
+        let (left, top) = (inside.x1 as usize & !1, inside.y1 as usize & !1);
+        let width = (inside.x2.ceil() as usize).checked_sub(left)?;
+        let height = (inside.y2.ceil() as usize).checked_sub(top)?;
+        let factor = width.max(height).div_ceil(CROP_SIDE_MAX).max(1);
+        let (width, height) = ((width / factor) & !1, (height / factor) & !1);
+        (width > 0 && height > 0).then_some(Self {
+            left,
+            top,
+            width,
+            height,
+            factor,
+        })
+    }
+}
+
+/// The mean of `side` by `side` bytes, from the first of `block`.
+fn mean(block: &[u8], stride: usize, side: usize) -> u8 {
+    let rows = block.chunks(stride).take(side);
+    let sum: usize = rows
+        .flat_map(|row| &row[..side])
+        .map(|byte| usize::from(*byte))
+        .sum();
+    u8::try_from((sum + side * side / 2) / (side * side)).unwrap_or(u8::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn format(width: u32, height: u32) -> PictureFormat {
+        PictureFormat {
+            layout: I420Layout::of(PixelSize { width, height }),
+            matrix: ColourMatrix::Bt709,
+        }
+    }
+
+    fn bounds([x1, y1, x2, y2]: [f32; 4]) -> BoundingBox {
+        BoundingBox { x1, y1, x2, y2 }
+    }
+
+    /// Luma tells the column, blue the row, red is 7.
+    fn pixels(format: &PictureFormat) -> Vec<u8> {
+        let layout = &format.layout;
+        let mut pixels = vec![7; layout.bytes];
+        for row in 0..layout.rows[0] {
+            for column in 0..layout.size.width as usize {
+                pixels[row * layout.strides[0] + column] = u8::try_from(column / 8).expect("small");
+            }
+        }
+        for row in 0..layout.rows[1] {
+            let begin = layout.offsets[1] + row * layout.strides[1];
+            pixels[begin..begin + layout.strides[1]].fill(u8::try_from(row / 4).expect("small"));
+        }
+        pixels
+    }
+
+    #[test]
+    fn a_small_object_is_cut_out_with_a_margin_pixel_by_pixel() {
+        let format = format(641, 361);
+        let pixels = pixels(&format);
+        let still = Still::crop(&format, &pixels, &bounds([100.0, 50.0, 140.0, 150.0]));
+        let still = still.expect("inside");
+        let size = still.layout.size;
+        assert_eq!((size.width, size.height), (48, 120));
+        assert_eq!(still.bytes[0], 96 / 8);
+        assert_eq!(still.bytes[47], 143 / 8);
+        assert_eq!(still.bytes[still.layout.offsets[1]], 40 / 8);
+        assert_eq!(still.bytes[still.layout.offsets[2]], 7);
+    }
+
+    #[test]
+    fn a_large_object_is_scaled_down_and_keeps_its_shape() {
+        let format = format(1920, 1080);
+        let pixels = pixels(&format);
+        let all = bounds([0.0, 0.0, 1920.0, 1080.0]);
+        let still = Still::crop(&format, &pixels, &all).expect("inside");
+        let size = still.layout.size;
+        assert_eq!((size.width, size.height), (240, 134));
+        // A pixel is 8 x 8 of the frame: its column.
+        let row = &still.bytes[..240];
+        assert!((0..240).all(|column: u8| row[usize::from(column)] == column));
+    }
+
+    proptest! {
+        #[test]
+        fn any_box_gives_a_bounded_picture_or_none(
+            corners in prop::array::uniform4(-3000.0_f32..5000.0),
+            (width, height) in (1_u32..700, 1_u32..500),
+        ) {
+            let format = format(width, height);
+            let pixels = vec![9; format.layout.bytes];
+            if let Some(still) = Still::crop(&format, &pixels, &bounds(corners)) {
+                let size = still.layout.size;
+                prop_assert!(size.width.max(size.height) as usize <= CROP_SIDE_MAX);
+                prop_assert_eq!((size.width % 2, size.height % 2), (0, 0));
+            }
+            prop_assert_eq!(Still::crop(&format, &[], &bounds(corners)), None);
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What differs between two specs of one stream, and whether it can be changed while frames go by.
+//!
+//! Pure. A worker that is told to change what it cannot change refuses all of it, and
+//! says what: the supervisor then starts another worker with the new spec.
+
+use contract::spec::RenderSpec;
+use dsl::RuleFile;
+
+use crate::analysis;
+use crate::encode;
+
+/// What is to be done to go over from one spec to another.
+#[derive(Debug)]
+pub(crate) struct Change {
+    /// The new rules, where they are others.
+    pub(crate) rules: Option<RuleFile>,
+    /// What else changes, a line each, for the one who asked.
+    pub(crate) lines: Vec<String>,
+}
+
+impl Change {
+    /// The way from `old` to `new`.
+    ///
+    /// # Errors
+    /// Names what cannot be changed in a running worker, or what is wrong with `new`.
+    pub(crate) fn between(old: &RenderSpec, new: &RenderSpec) -> Result<Self, String> {
+        let stream = &old.frames.stream;
+        let fixed = [
+            ("where frames come from", old.frames != new.frames),
+            ("the models", old.models != new.models),
+            ("the tracker's thresholds", old.tracker != new.tracker),
+            ("the book", old.book != new.book),
+        ];
+        if let Some((what, _)) = fixed.iter().find(|(_, differs)| *differs) {
+            return Err(format!(
+                "{what} of stream `{stream}` cannot be changed in a running render worker: it must be replaced"
+            ));
+        }
+        let rules = if old.rules == new.rules {
+            None
+        } else {
+            Some(analysis::read_rules(new.rules.as_ref())?)
+        };
+        if let Some(encode) = new.encode.as_ref().filter(|_| old.encode != new.encode) {
+            encode::check(encode).map_err(|error| error.to_string())?;
+        }
+        Ok(Self {
+            rules,
+            lines: lines(old, new),
+        })
+    }
+}
+
+fn lines(old: &RenderSpec, new: &RenderSpec) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut note = |differs: bool, line: String| {
+        if differs {
+            lines.push(line);
+        }
+    };
+    note(old.labels != new.labels, "labels: changed".to_owned());
+    note(old.overlay != new.overlay, "overlay: changed".to_owned());
+    note(
+        old.max_latency_ms != new.max_latency_ms,
+        format!("max_latency: {} ms", new.max_latency_ms),
+    );
+    note(
+        old.store_detections != new.store_detections,
+        format!(
+            "detections: {}",
+            if new.store_detections {
+                "stored"
+            } else {
+                "not stored"
+            }
+        ),
+    );
+    let encode = new.encode.as_ref().map_or_else(
+        || "encoder: ended".to_owned(),
+        |encode| {
+            format!(
+                "encoder: x264 {}, {} kbit/s",
+                encode.preset, encode.bitrate_kbps
+            )
+        },
+    );
+    note(old.encode != new.encode, encode);
+    let record = new.record.as_ref().map_or_else(
+        || "recording: ended".to_owned(),
+        |record| format!("recording: to {}", record.directory.display()),
+    );
+    note(old.record != new.record, record);
+    note(
+        old.restream != new.restream,
+        format!("restream: {}", if new.restream { "begun" } else { "ended" }),
+    );
+    lines
+}

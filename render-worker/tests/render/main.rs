@@ -1,0 +1,8 @@
+//! The encoder on the real GStreamer, and the worker as a process, each alone.
+
+mod actions;
+mod bench;
+mod encode;
+mod life;
+mod live;
+mod video;

@@ -1,0 +1,576 @@
+//! What is to be done to get from one text to another: a pure difference.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use contract::name::{ModelName, StreamName, WorkerId};
+use contract::spec::{
+    GatewaySpec, InferSpec, InferStreamSpec, IngestSpec, RenderSpec, Role, RuleSource,
+};
+
+use crate::config::{RulesConfig, RunConfig};
+use crate::plan::Plan;
+
+/// A checked text, and what it comes to.
+#[derive(Debug, Clone)]
+pub struct Edition {
+    /// The text.
+    pub config: RunConfig,
+    /// The workers.
+    pub plan: Plan,
+}
+
+/// One thing to be done. The order is that of disturbance: the least first.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Step {
+    /// The store keeps more or less.
+    Retain,
+    /// A worker goes on with another spec, between two frames.
+    Reconfigure {
+        /// Which.
+        worker: WorkerId,
+        /// What of it changes, by the keys of the config.
+        changes: Vec<String>,
+    },
+    /// A model is loaded and warmed in a new process, then takes over.
+    Succeed {
+        /// Which.
+        model: ModelName,
+        /// Why.
+        changes: Vec<String>,
+    },
+    /// A model that was not run before is loaded and warmed, then serves.
+    AddModel {
+        /// Which.
+        model: ModelName,
+    },
+    /// Nobody uses a model any more.
+    RemoveModel {
+        /// Which.
+        model: ModelName,
+    },
+    /// Nothing was served before.
+    StartGateway,
+    /// Nothing is served any more.
+    EndGateway,
+    /// A stream joins.
+    AddStream {
+        /// Which.
+        stream: StreamName,
+    },
+    /// A stream leaves.
+    RemoveStream {
+        /// Which.
+        stream: StreamName,
+    },
+    /// A stream's source is opened anew; its tracks, rules and files go on.
+    ReplaceIngest {
+        /// Which stream.
+        stream: StreamName,
+        /// Why.
+        changes: Vec<String>,
+    },
+    /// A stream leaves and joins again, with new tracks and files.
+    RebuildStream {
+        /// Which.
+        stream: StreamName,
+        /// Why.
+        changes: Vec<String>,
+    },
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Retain => formatter.write_str("the store: retention"),
+            Self::Reconfigure { worker, changes } => {
+                write!(
+                    formatter,
+                    "{worker} goes on with another spec: {}",
+                    changes.join(", ")
+                )
+            }
+            Self::Succeed { model, changes } => write!(
+                formatter,
+                "model {model} is warmed in a new process, which takes over: {}",
+                changes.join(", ")
+            ),
+            Self::AddModel { model } => write!(formatter, "model {model} joins"),
+            Self::RemoveModel { model } => write!(formatter, "model {model} leaves"),
+            Self::StartGateway => formatter.write_str("the gateway is started"),
+            Self::EndGateway => formatter.write_str("the gateway ends"),
+            Self::AddStream { stream } => write!(formatter, "stream {stream} joins"),
+            Self::RemoveStream { stream } => write!(formatter, "stream {stream} leaves"),
+            Self::ReplaceIngest { stream, changes } => write!(
+                formatter,
+                "stream {stream} gets its source anew: {}",
+                changes.join(", ")
+            ),
+            Self::RebuildStream { stream, changes } => {
+                write!(
+                    formatter,
+                    "stream {stream} begins anew: {}",
+                    changes.join(", ")
+                )
+            }
+        }
+    }
+}
+
+/// What is to be done, the least disturbing first. Empty when both texts come to the same.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReloadPlan {
+    /// Each thing once.
+    pub steps: Vec<Step>,
+}
+
+impl ReloadPlan {
+    /// A line a step.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        self.steps.iter().map(ToString::to_string).collect()
+    }
+}
+
+/// Gives the rule texts of `new` that are not in force yet the number `generation`; the
+/// others keep theirs, and what a stream has already stays as it is.
+pub fn number_rules(new: &mut RunConfig, old: &RunConfig, generation: u64) {
+    let in_force = |name: &StreamName| Some(&old.streams.get(name)?.rules.as_ref()?.source);
+    let known = |text: &str| {
+        let mut names = old.streams.keys();
+        names.find_map(|name| in_force(name).filter(|source| source.text == text))
+    };
+    for (name, stream) in &mut new.streams {
+        let Some(rules) = &mut stream.rules else {
+            continue;
+        };
+        let own = in_force(name).filter(|source| source.text == rules.source.text);
+        let source = match (own, known(&rules.source.text)) {
+            (Some(own), _) => own.clone(),
+            (None, other) => RuleSource {
+                generation: other.map_or(generation, |source| source.generation),
+                ..rules.source.clone()
+            },
+        };
+        if rules.source != source {
+            Arc::make_mut(rules).source = source;
+        }
+    }
+}
+
+/// A rule file in which no gate and no zone has changed is no news to a model: its worker
+/// keeps the text it has.
+pub fn keep_gates(new: &mut Edition, old: &Edition) {
+    let Edition { config, plan } = new;
+    for planned in &mut plan.workers {
+        let (Role::Infer(spec), Some(Role::Infer(known))) =
+            (&mut planned.role, old.plan.role(&planned.worker))
+        else {
+            continue;
+        };
+        for stream in &mut spec.streams {
+            let name = &stream.frames.stream;
+            let file = |config: &'_ RunConfig| Some(config.streams.get(name)?.rules.clone()?);
+            let (Some(new_file), Some(old_file)) = (file(config), file(&old.config)) else {
+                continue;
+            };
+            let gate = |rules: &RulesConfig| {
+                let gate = rules.file.gates.get(spec.model.as_str())?;
+                Some(gate.text().to_owned())
+            };
+            let same = gate(&new_file) == gate(&old_file)
+                && new_file.file.zones == old_file.file.zones;
+            let mut known = known.streams.iter();
+            if let Some(known) = known.find(|known| known.frames.stream == *name)
+                && same
+            {
+                stream.rules.clone_from(&known.rules);
+            }
+        }
+    }
+}
+
+/// What is to be done to get from `old` to `new`. Workers of `behind` did not take what is
+/// in force: they are told again.
+///
+/// # Errors
+/// What cannot change while the run lives, a sentence each.
+pub fn plan(
+    old: &Edition,
+    new: &Edition,
+    behind: &BTreeSet<WorkerId>,
+) -> Result<ReloadPlan, Vec<String>> {
+    let refusals = refusals(&old.config, &new.config);
+    if !refusals.is_empty() {
+        return Err(refusals);
+    }
+    let difference = Difference {
+        old: roles(&old.plan),
+        new: roles(&new.plan),
+        behind,
+    };
+    let mut steps = difference.steps();
+    if old.config.retention != new.config.retention {
+        steps.push(Step::Retain);
+    }
+    steps.sort();
+    Ok(ReloadPlan { steps })
+}
+
+/// What only a new run can change.
+fn refusals(old: &RunConfig, new: &RunConfig) -> Vec<String> {
+    let fixed = [
+        ("run", old.run != new.run),
+        ("onnxruntime", old.onnxruntime != new.onnxruntime),
+        (
+            "gateway.address",
+            old.gateway.address != new.gateway.address,
+        ),
+        (
+            "gateway.rtsp_port",
+            old.gateway.rtsp_port != new.gateway.rtsp_port,
+        ),
+    ];
+    let changed = fixed.into_iter().filter(|(_, changed)| *changed);
+    let sentence =
+        |key: &str| format!("`{key}` cannot change while the run lives: stop it and start again");
+    changed.map(|(key, _)| sentence(key)).collect()
+}
+
+fn roles(plan: &Plan) -> BTreeMap<&WorkerId, &Role> {
+    let workers = plan.workers.iter();
+    workers
+        .map(|planned| (&planned.worker, &planned.role))
+        .collect()
+}
+
+/// What changes between two specs of one worker.
+#[derive(Debug, Default)]
+struct Changes {
+    /// The worker can go on with it.
+    live: Vec<String>,
+    /// It cannot.
+    fixed: Vec<String>,
+}
+
+impl Changes {
+    fn of(
+        live: impl IntoIterator<Item = (&'static str, bool)>,
+        fixed: impl IntoIterator<Item = (&'static str, bool)>,
+    ) -> Self {
+        fn changed(keys: impl IntoIterator<Item = (&'static str, bool)>) -> Vec<String> {
+            let changed = keys.into_iter().filter(|(_, changed)| *changed);
+            changed.map(|(key, _)| key.to_owned()).collect()
+        }
+        Self {
+            live: changed(live),
+            fixed: changed(fixed),
+        }
+    }
+
+    fn all(self) -> Vec<String> {
+        self.fixed.into_iter().chain(self.live).collect()
+    }
+}
+
+struct Difference<'a> {
+    old: BTreeMap<&'a WorkerId, &'a Role>,
+    new: BTreeMap<&'a WorkerId, &'a Role>,
+    behind: &'a BTreeSet<WorkerId>,
+}
+
+impl Difference<'_> {
+    fn steps(&self) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for worker in self
+            .old
+            .keys()
+            .chain(self.new.keys())
+            .collect::<BTreeSet<_>>()
+        {
+            let roles = (self.old.get(worker), self.new.get(worker));
+            steps.extend(match *worker {
+                WorkerId::Infer(model) => self.model(worker, model, roles),
+                WorkerId::Gateway => self.gateway(worker, roles),
+                // A stream is looked at once, from its ingest worker.
+                WorkerId::Ingest(stream) => self.stream(stream),
+                WorkerId::Render(_) => Vec::new(),
+            });
+        }
+        steps
+    }
+
+    fn stream(&self, stream: &StreamName) -> Vec<Step> {
+        let (ingest, render) = (
+            WorkerId::Ingest(stream.clone()),
+            WorkerId::Render(stream.clone()),
+        );
+        let of = |roles: &BTreeMap<&WorkerId, &Role>| match (roles.get(&ingest), roles.get(&render))
+        {
+            (Some(Role::Ingest(ingest)), Some(Role::Render(render))) => {
+                Some((ingest.clone(), render.clone()))
+            }
+            _ => None,
+        };
+        let stream = stream.clone();
+        let ((old_ingest, old_render), (new_ingest, new_render)) =
+            match (of(&self.old), of(&self.new)) {
+                (None, _) => return vec![Step::AddStream { stream }],
+                (Some(_), None) => return vec![Step::RemoveStream { stream }],
+                (Some(old), Some(new)) => (old, new),
+            };
+        let of_ingest = ingest_changes(&old_ingest, &new_ingest);
+        let of_render = render_changes(&old_render, &new_render);
+        if old_ingest.frames != new_ingest.frames || !of_render.fixed.is_empty() {
+            let changes = of_render.all().into_iter().chain(of_ingest.all());
+            let mut changes: Vec<String> = changes.collect();
+            changes.sort();
+            changes.dedup();
+            return vec![Step::RebuildStream { stream, changes }];
+        }
+        let mut steps = self.reconfigure(&render, of_render.live);
+        if of_ingest.fixed.is_empty() {
+            steps.extend(self.reconfigure(&ingest, of_ingest.live));
+        } else {
+            let changes = of_ingest.all();
+            steps.push(Step::ReplaceIngest { stream, changes });
+        }
+        steps
+    }
+
+    fn model(
+        &self,
+        worker: &WorkerId,
+        model: &ModelName,
+        roles: (Option<&&Role>, Option<&&Role>),
+    ) -> Vec<Step> {
+        let model = model.clone();
+        match roles {
+            (Some(Role::Infer(old)), Some(Role::Infer(new))) => {
+                let changes = infer_changes(old, new);
+                if changes.fixed.is_empty() {
+                    return self.reconfigure(worker, changes.live);
+                }
+                let changes = changes.all();
+                vec![Step::Succeed { model, changes }]
+            }
+            (None, Some(_)) => vec![Step::AddModel { model }],
+            _ => vec![Step::RemoveModel { model }],
+        }
+    }
+
+    fn gateway(&self, worker: &WorkerId, roles: (Option<&&Role>, Option<&&Role>)) -> Vec<Step> {
+        match roles {
+            (Some(Role::Gateway(old)), Some(Role::Gateway(new))) => {
+                self.reconfigure(worker, gateway_changes(old, new))
+            }
+            (None, Some(_)) => vec![Step::StartGateway],
+            _ => vec![Step::EndGateway],
+        }
+    }
+
+    fn reconfigure(&self, worker: &WorkerId, mut changes: Vec<String>) -> Vec<Step> {
+        if changes.is_empty() && self.behind.contains(worker) {
+            changes.push("what it did not take before".to_owned());
+        }
+        if changes.is_empty() {
+            return Vec::new();
+        }
+        let worker = worker.clone();
+        vec![Step::Reconfigure { worker, changes }]
+    }
+}
+
+fn ingest_changes(old: &IngestSpec, new: &IngestSpec) -> Changes {
+    let IngestSpec {
+        stream,
+        source,
+        retry,
+        no_frame_timeout_ms,
+        motion,
+        hardware_decoder,
+        frames,
+        consumers,
+        book,
+    } = new;
+    let names = *stream != old.stream || *book != old.book;
+    Changes::of(
+        [("motion", *motion != old.motion)],
+        [
+            ("source", *source != old.source),
+            ("retry", *retry != old.retry),
+            (
+                "no_frame_timeout",
+                *no_frame_timeout_ms != old.no_frame_timeout_ms,
+            ),
+            ("decoder", *hardware_decoder != old.hardware_decoder),
+            ("size", frames.size != old.frames.size),
+            (
+                "queue",
+                (frames.policy, frames.depth, frames.held_max)
+                    != (old.frames.policy, old.frames.depth, old.frames.held_max),
+            ),
+            (
+                "infer",
+                *consumers != old.consumers || frames.consumers_max != old.frames.consumers_max,
+            ),
+            ("names", names || frames.stream != old.frames.stream),
+        ],
+    )
+}
+
+fn render_changes(old: &RenderSpec, new: &RenderSpec) -> Changes {
+    let RenderSpec {
+        frames: _,
+        models,
+        max_latency_ms,
+        tracker,
+        rules,
+        labels,
+        overlay,
+        encode,
+        record,
+        restream,
+        store_detections,
+        book,
+    } = new;
+    let names = |spec: &RenderSpec| -> Vec<ModelName> {
+        let models = spec.models.iter();
+        models.map(|model| model.model.clone()).collect()
+    };
+    let same_models = names(new) == names(old);
+    let text = |rules: &Option<RuleSource>| rules.as_ref().map(|rules| rules.text.clone());
+    Changes::of(
+        [
+            ("rules", text(rules) != text(&old.rules)),
+            ("labels", *labels != old.labels),
+            ("overlay", *overlay != old.overlay),
+            ("tracker", *tracker != old.tracker),
+            ("queue.max_latency", *max_latency_ms != old.max_latency_ms),
+            ("store", *store_detections != old.store_detections),
+            ("encode", *encode != old.encode),
+            (
+                "outputs",
+                *record != old.record || *restream != old.restream,
+            ),
+        ],
+        [
+            ("infer", !same_models),
+            ("labels of its models", same_models && *models != old.models),
+            ("names", *book != old.book),
+        ],
+    )
+}
+
+fn infer_changes(old: &InferSpec, new: &InferSpec) -> Changes {
+    let InferSpec {
+        model,
+        file,
+        family,
+        labels,
+        score_min,
+        nms_iou,
+        sessions,
+        library,
+        streams,
+        standby: _,
+    } = new;
+    #[expect(clippy::float_cmp, reason = "either it is the same text or it is not")]
+    let thresholds = [
+        ("score", *score_min != old.score_min),
+        ("nms", *nms_iou != old.nms_iou),
+    ];
+    let mut changes = Changes::of(
+        thresholds
+            .into_iter()
+            .chain([("sessions", *sessions != old.sessions)]),
+        [
+            ("file", *file != old.file),
+            ("family", *family != old.family),
+            ("labels", *labels != old.labels),
+            ("names", *model != old.model || *library != old.library),
+        ],
+    );
+    let find = |spec: &'_ InferSpec, name: &StreamName| {
+        let mut streams = spec.streams.iter();
+        streams
+            .find(|stream| stream.frames.stream == *name)
+            .cloned()
+    };
+    for stream in streams {
+        let name = &stream.frames.stream;
+        match find(old, name) {
+            None => changes.live.push(format!("stream {name} joins")),
+            Some(known) => changes.live.extend(infer_stream_changes(&known, stream)),
+        }
+    }
+    for stream in &old.streams {
+        let name = &stream.frames.stream;
+        if find(new, name).is_none() {
+            changes.live.push(format!("stream {name} leaves"));
+        }
+    }
+    changes
+}
+
+fn infer_stream_changes(old: &InferStreamSpec, new: &InferStreamSpec) -> Vec<String> {
+    let InferStreamSpec {
+        frames,
+        rules,
+        labels,
+        feedback,
+        max_staleness_ms,
+        priority,
+        consumer,
+        book,
+    } = new;
+    let text = |rules: &Option<RuleSource>| rules.as_ref().map(|rules| rules.text.clone());
+    let anew = *frames != old.frames
+        || *feedback != old.feedback
+        || *consumer != old.consumer
+        || *book != old.book;
+    let changes = [
+        ("frames", anew),
+        ("gates", text(rules) != text(&old.rules)),
+        ("labels", *labels != old.labels),
+        (
+            "queue.max_staleness",
+            *max_staleness_ms != old.max_staleness_ms,
+        ),
+        ("priority", *priority != old.priority),
+    ];
+    let changed = changes.into_iter().filter(|(_, changed)| *changed);
+    changed
+        .map(|(key, _)| format!("{key} of {}", new.frames.stream))
+        .collect()
+}
+
+fn gateway_changes(old: &GatewaySpec, new: &GatewaySpec) -> Vec<String> {
+    let GatewaySpec {
+        // A change of these is refused.
+        address: _,
+        rtsp_port: _,
+        streams,
+    } = new;
+    let mut changes = Vec::new();
+    for stream in streams {
+        let known = old
+            .streams
+            .iter()
+            .find(|known| known.stream == stream.stream);
+        if known != Some(stream) {
+            let verb = if known.is_some() { "changes" } else { "joins" };
+            changes.push(format!("stream {} {verb}", stream.stream));
+        }
+    }
+    for known in &old.streams {
+        if !streams.iter().any(|stream| stream.stream == known.stream) {
+            changes.push(format!("stream {} leaves", known.stream));
+        }
+    }
+    changes
+}
+
+#[cfg(test)]
+mod tests;
