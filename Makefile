@@ -1,7 +1,7 @@
 # Run `make` for the list. All targets may be repeated: what is done is skipped.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test lint bench fuzz soak clean
 
 # nextest runs the tests of all crates side by side; without it cargo's own runner does.
 TEST := $(shell command -v cargo-nextest >/dev/null 2>&1 && echo "nextest run" || echo test)
@@ -29,6 +29,14 @@ lint: ## Check format, lints, documentation and licences
 	@RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 	@if command -v cargo-deny >/dev/null; then cargo deny --offline check licenses bans sources; \
 	else echo "lint: cargo-deny is not installed, licences are not checked"; fi
+
+fuzz: ## Fuzz the rule language, FUZZ_MINUTES=10 a target; without nightly and cargo-fuzz a long seeded slice
+	@scripts/fuzz
+
+soak: ## 500 reloads of a live run in a row
+	@scripts/setup build test
+	@cargo build --workspace --all-targets
+	@SLUICE_PROGRAMS_BUILT=1 SLUICE_RELOADS=500 cargo test -p testkit --test system many_reloads -- --nocapture
 
 bench: ## Measure against the plain Python loop
 	@scripts/setup test

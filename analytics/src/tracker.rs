@@ -140,6 +140,11 @@ impl Tracker {
         }
     }
 
+    /// Other thresholds from the next frame on; tracks go on.
+    pub fn set_spec(&mut self, spec: &TrackerSpec) {
+        self.spec.clone_from(spec);
+    }
+
     /// Takes in a frame that inference answered for.
     ///
     /// When PTS goes back, the stream has begun anew: all tracks end first.

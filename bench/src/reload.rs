@@ -86,7 +86,13 @@ pub(crate) fn measure(root: &Path, report: &mut Report) -> anyhow::Result<()> {
         ),
     );
     report.table(
-        &["p50 ms", "p90 ms", "max ms", "frames rendered meanwhile", "frames lost"],
+        &[
+            "p50 ms",
+            "p90 ms",
+            "max ms",
+            "frames rendered meanwhile",
+            "frames lost",
+        ],
         &[vec![
             percentile(50),
             percentile(90),

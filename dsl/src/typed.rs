@@ -179,36 +179,33 @@ impl Pattern {
         use regex_automata::nfa::thompson;
         use regex_automata::util::syntax;
 
-        dense::Builder::new()
+        const TOO_LARGE: &str =
+            "it has too many states: repeat less than `{...}` says, or leave out alternatives";
+        let nfa = thompson::Compiler::new()
             // Classes of ASCII keep automata small; texts are labels, plates and the like.
             .syntax(syntax::Config::new().unicode(false).utf8(false))
-            .thompson(
+            .configure(
                 thompson::Config::new()
                     .utf8(false)
                     .nfa_size_limit(Some(4 * Self::BYTES_MAX)),
             )
+            .build(text)
+            .map_err(|error| match error.size_limit() {
+                Some(_) => TOO_LARGE.to_owned(),
+                None => root_cause(&error),
+            })?;
+        dense::Builder::new()
             .configure(
                 dense::Config::new()
                     .start_kind(StartKind::Unanchored)
                     .dfa_size_limit(Some(Self::BYTES_MAX))
                     .determinize_size_limit(Some(16 * Self::BYTES_MAX)),
             )
-            .build(text)
+            .build_from_nfa(&nfa)
             .map(|automaton| Self(Box::new(automaton)))
-            .map_err(|error| {
-                if error.is_size_limit_exceeded() {
-                    return "it has too many states: repeat less than `{...}` says, or leave out \
-                            alternatives"
-                        .to_owned();
-                }
-                let mut cause: &dyn std::error::Error = &error;
-                while let Some(source) = cause.source() {
-                    cause = source;
-                }
-                // A syntax error draws the pattern with carets; its last line says what it is.
-                let text = cause.to_string();
-                let last = text.lines().last().unwrap_or_default();
-                last.trim_start_matches("error: ").to_owned()
+            .map_err(|error| match error.is_size_limit_exceeded() {
+                true => TOO_LARGE.to_owned(),
+                false => root_cause(&error),
             })
     }
 
@@ -220,6 +217,18 @@ impl Pattern {
         let input = Input::new(text).earliest(true);
         matches!(self.0.try_search_fwd(&input), Ok(Some(_)))
     }
+}
+
+/// What lies at the bottom of an error. A syntax error draws the pattern with carets; its last
+/// line says what it is.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    let text = cause.to_string();
+    let last = text.lines().last().unwrap_or_default();
+    last.trim_start_matches("error: ").to_owned()
 }
 
 impl Condition {

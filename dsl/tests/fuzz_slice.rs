@@ -4,6 +4,11 @@
 //! `FUZZ_MUTATIONS=1000000 cargo test -p dsl --test fuzz_slice -- --nocapture` runs longer,
 //! `FUZZ_SEED=7` takes another path. Seed and input of a failure are printed.
 
+#![expect(
+    clippy::print_stdout,
+    reason = "a seed and an input that failed are for the reader"
+)]
+
 #[path = "../../fuzz/src/lib.rs"]
 #[expect(unreachable_pub, reason = "a library of its own under cargo-fuzz")]
 mod targets;

@@ -6,7 +6,7 @@ use analytics::{EngineSpec, Firing, Reloaded, RuleEngine, TrackState, TrackedObj
 use contract::control::{FrameRecord, ObjectRecord};
 use contract::detection::{Detection, Skip};
 use contract::geometry::PixelSize;
-use contract::spec::{RenderSpec, RuleSource};
+use contract::spec::{RenderSpec, RuleSource, TrackerSpec};
 use dsl::{Action, RuleFile, SnapshotOf};
 use worker::Failure;
 
@@ -142,7 +142,7 @@ impl Analysis {
                 stream: spec.frames.stream.clone(),
                 stream_labels: spec.labels.clone(),
                 class_names: class_names.collect(),
-                forget_after_ns: spec.tracker.lost_timeout_ms.saturating_mul(1_000_000),
+                forget_after_ns: forget_after_ns(&spec.tracker),
             },
         );
         Ok(Self {
@@ -203,6 +203,14 @@ impl Analysis {
     /// Other labels of the stream from the next frame on.
     pub(crate) fn set_stream_labels(&mut self, labels: BTreeMap<String, String>) {
         self.rules.set_stream_labels(labels);
+    }
+
+    /// Other thresholds from the next frame on; tracks go on.
+    pub(crate) fn set_tracker(&mut self, spec: &TrackerSpec) {
+        for model in &mut self.models {
+            model.tracker.set_spec(spec);
+        }
+        self.rules.set_forget_after_ns(forget_after_ns(spec));
     }
 
     /// The stream has ended, and all events with it.
@@ -339,6 +347,10 @@ pub(crate) fn generation(source: Option<&RuleSource>) -> u64 {
     source.map_or(0, |source| source.generation)
 }
 
+fn forget_after_ns(spec: &TrackerSpec) -> u64 {
+    spec.lost_timeout_ms.saturating_mul(1_000_000)
+}
+
 /// Why no model ran on a frame: what the first says. No answer in time counts as a failure.
 pub(crate) fn skip_of(answers: &[Option<Answer>]) -> Option<Skip> {
     let ran = |answer: &Option<Answer>| matches!(answer, Some(Answer::Detections(_)));
@@ -355,7 +367,6 @@ pub(crate) fn skip_of(answers: &[Option<Answer>]) -> Option<Skip> {
 mod tests {
     use super::*;
     use contract::geometry::BoundingBox;
-    use contract::spec::TrackerSpec;
 
     const SIZE: PixelSize = PixelSize {
         width: 640,

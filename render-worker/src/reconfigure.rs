@@ -28,7 +28,6 @@ impl Change {
         let fixed = [
             ("where frames come from", old.frames != new.frames),
             ("the models", old.models != new.models),
-            ("the tracker's thresholds", old.tracker != new.tracker),
             ("the book", old.book != new.book),
         ];
         if let Some((what, _)) = fixed.iter().find(|(_, differs)| *differs) {
@@ -59,6 +58,10 @@ fn lines(old: &RenderSpec, new: &RenderSpec) -> Vec<String> {
         }
     };
     note(old.labels != new.labels, "labels: changed".to_owned());
+    note(
+        old.tracker != new.tracker,
+        "tracker: thresholds changed, tracks kept".to_owned(),
+    );
     note(old.overlay != new.overlay, "overlay: changed".to_owned());
     note(
         old.max_latency_ms != new.max_latency_ms,

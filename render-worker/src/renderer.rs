@@ -174,6 +174,9 @@ impl Renderer {
         if self.spec.labels != spec.labels {
             self.analysis.set_stream_labels(spec.labels.clone());
         }
+        if self.spec.tracker != spec.tracker {
+            self.analysis.set_tracker(&spec.tracker);
+        }
         if self.spec.overlay != spec.overlay {
             self.overlay = None;
         }

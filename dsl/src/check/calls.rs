@@ -467,7 +467,10 @@ impl Checker<'_> {
     ) -> Option<T> {
         self.wrong(
             span,
-            format!("`{}` does not take {found} arguments", spec.name),
+            match found {
+                1 => format!("`{}` does not take 1 argument", spec.name),
+                _ => format!("`{}` does not take {found} arguments", spec.name),
+            },
             spec,
         )
     }

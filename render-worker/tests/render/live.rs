@@ -121,8 +121,6 @@ fn what_cannot_be_changed_is_refused_and_changes_nothing() {
     assert!(said.contains("the models of stream `yard`"), "{said}");
     let said = refused(2, &|render| render.frames.depth += 1);
     assert!(said.contains("where frames come from"), "{said}");
-    let said = refused(5, &|render| render.tracker.high_score = 0.9);
-    assert!(said.contains("the tracker's thresholds"), "{said}");
     let said = refused(3, &|render| {
         render.rules = rules("rules: {a: {on: nothing}}");
     });
@@ -211,6 +209,8 @@ fn limits_and_labels_change_and_tracks_go_on() {
     let mut worker = bench.start();
     bench.walk(0..10);
     let done = bench.reconfigure(&mut worker, 1, |render| {
+        render.tracker.lost_timeout_ms = 500;
+        render.tracker.new_track_score = 0.7;
         render.max_latency_ms = 30_000;
         render.store_detections = false;
         render.labels.insert("site".to_owned(), "north".to_owned());
@@ -219,6 +219,7 @@ fn limits_and_labels_change_and_tracks_go_on() {
         done.expect("they can be changed"),
         [
             "labels: changed",
+            "tracker: thresholds changed, tracks kept",
             "max_latency: 30000 ms",
             "detections: not stored",
         ]

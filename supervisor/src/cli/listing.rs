@@ -89,9 +89,14 @@ pub(super) fn events(
         writeln!(out, "no events in run {}", run.id)?;
     } else {
         let header = [
-            "stream", "rule", "at", "lasted", "track", "label", "began", "message", "files",
+            "no.", "stream", "rule", "at", "lasted", "track", "label", "began", "message", "files",
         ];
-        let rows: Vec<_> = events.iter().map(event_cells).collect();
+        // The number is what `sluice rules explain` takes.
+        let numbered = (1..).zip(&events).map(|(number, event): (usize, _)| {
+            let number = std::iter::once(number.to_string());
+            number.chain(event_cells(event)).collect()
+        });
+        let rows: Vec<Vec<String>> = numbered.collect();
         print_table(out, &header, &rows)?;
     }
     Ok(Exit::Success)

@@ -171,7 +171,7 @@ pub fn keep_gates(new: &mut Edition, old: &Edition) {
         };
         for stream in &mut spec.streams {
             let name = &stream.frames.stream;
-            let file = |config: &'_ RunConfig| Some(config.streams.get(name)?.rules.clone()?);
+            let file = |config: &RunConfig| config.streams.get(name)?.rules.clone();
             let (Some(new_file), Some(old_file)) = (file(config), file(&old.config)) else {
                 continue;
             };
@@ -179,8 +179,8 @@ pub fn keep_gates(new: &mut Edition, old: &Edition) {
                 let gate = rules.file.gates.get(spec.model.as_str())?;
                 Some(gate.text().to_owned())
             };
-            let same = gate(&new_file) == gate(&old_file)
-                && new_file.file.zones == old_file.file.zones;
+            let same =
+                gate(&new_file) == gate(&old_file) && new_file.file.zones == old_file.file.zones;
             let mut known = known.streams.iter();
             if let Some(known) = known.find(|known| known.frames.stream == *name)
                 && same

@@ -38,9 +38,17 @@ fn wait_frames(site: &Site, count: i64) {
     let query = "SELECT CAST(count(*) AS TEXT) FROM frames";
     let seen = || {
         let exists = site.data().join("runs.db").exists();
-        exists && site.database().text(query, []).parse() >= Ok(count)
+        exists
+            && site
+                .database()
+                .text(query, [])
+                .parse()
+                .is_ok_and(|seen: i64| seen >= count)
     };
-    assert!(wait_until(STATE_TIMEOUT, seen), "{count} frames do not come");
+    assert!(
+        wait_until(STATE_TIMEOUT, seen),
+        "{count} frames do not come"
+    );
 }
 
 fn wait_generation(site: &Site, generation: i64, outcome: &str) {
@@ -175,10 +183,7 @@ fn streams_models_and_outputs_change_while_the_others_run_on() {
         "the run's name was changed"
     );
     // A stream less.
-    let less = other.replace(
-        "  ball: {source: 'test:ball?size=384x288&fps=10'}\n",
-        "",
-    );
+    let less = other.replace("  ball: {source: 'test:ball?size=384x288&fps=10'}\n", "");
     save(&config, &less);
     wait_generation(&site, 4, "applied");
     let asked = site.ask(&["reload", "last"]);

@@ -139,7 +139,12 @@ fn a_replay_gives_the_same(site: &Site, rules: &str) {
     let stream = &said["streams"][0];
     let count = |kind: &str| stream[kind].as_array().map(Vec::len);
     assert_eq!(count("same"), Some(EXPECTED.len()), "{said}");
-    for kind in ["only_then", "only_now", "began_otherwise", "ended_otherwise"] {
+    for kind in [
+        "only_then",
+        "only_now",
+        "began_otherwise",
+        "ended_otherwise",
+    ] {
         assert_eq!(count(kind), Some(0), "{said}");
     }
 }

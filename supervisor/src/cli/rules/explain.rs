@@ -488,7 +488,7 @@ mod tests {
     #[test]
     fn events_are_chosen_by_id_part_or_number() {
         let events = [
-            event("yard/loitering/7/1000"),
+            event("yard/loitering/2/1000"),
             event("yard/loitering/17/2000"),
             event("yard/crowd/-/2000"),
         ];
