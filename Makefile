@@ -1,7 +1,7 @@
 # Run `make` for the list. All targets may be repeated: what is done is skipped.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint bench fuzz soak clean
+.PHONY: help setup demo test lint bench eval fuzz soak clean
 
 # nextest runs the tests of all crates side by side; without it cargo's own runner does.
 TEST := $(shell command -v cargo-nextest >/dev/null 2>&1 && echo "nextest run" || echo test)
@@ -42,6 +42,12 @@ bench: ## Measure against the plain Python loop
 	@scripts/setup test
 	@cargo build --release --workspace --bins
 	@target/release/sluice-bench
+
+eval: ## Tracking quality and speed beside public trackers
+	@scripts/setup eval
+	@cargo build --release --quiet --package analytics --example track_mot
+	@.deps/venv-eval/bin/python -B tools/eval/tracking.py \
+		"$${CARGO_TARGET_DIR:-target}/release/examples/track_mot" .deps/mot
 
 clean: ## Remove what was built and recorded; .deps stays
 	@cargo clean

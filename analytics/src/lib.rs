@@ -4,22 +4,19 @@
 //! the render worker and a replay compute the same from the same. All times are
 //! event time, PTS in nanoseconds. Each value belongs to one stream.
 //!
-//! [`Tracker`] makes tracks of detections. [`RuleEngine`] evaluates rules, and knows of tracks
+//! [`Tracker`] makes tracks of detections, and [`CameraMotionEstimator`] tells it how the picture moves. [`RuleEngine`] evaluates rules, and knows of tracks
 //! only what stands in [`contract::control::FrameRecord`]s: `known_tracks`, with `zones`,
 //! `lines`, `movement` and `scores`. [`replay()`] and [`explain`] play stored records through it.
 
-mod assignment;
 mod class_names;
 pub mod explain;
 mod frame_rate;
-mod kalman;
 mod known_tracks;
 mod lines;
 mod movement;
 mod replay;
 mod rules;
 mod scores;
-mod track;
 mod tracker;
 pub mod workload;
 mod zones;
@@ -33,6 +30,8 @@ pub use rules::{
     Reloaded, RuleEngine, RuleNote, STEP_BACK_NS_MAX, STREAM_FIRINGS_MAX, TRACK_FIRINGS_MAX,
 };
 pub use scores::SCORES_MAX;
-pub use track::{TRAIL_POINTS_MAX, TrackState};
-pub use tracker::{COAST_NS_MAX, EndedTrack, TRACKS_MAX, TrackedObject, Tracker, Tracks};
+pub use tracker::{
+    COAST_NS_MAX, CameraMotion, CameraMotionEstimator, EMBEDDING_DIMENSIONS_MAX, Embeddings,
+    EndedTrack, TRACKS_MAX, TRAIL_POINTS_MAX, TrackState, TrackedObject, Tracker, Tracks,
+};
 pub use zones::FLICKER_NS;

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use analytics::{COAST_NS_MAX, TRACKS_MAX, TRAIL_POINTS_MAX, TrackState, TrackedObject, Tracker};
-use contract::detection::Detection;
+use analytics::{
+    COAST_NS_MAX, CameraMotion, Embeddings, TRACKS_MAX, TRAIL_POINTS_MAX, TrackState,
+    TrackedObject, Tracker,
+};
+use contract::detection::{Detection, Landmarks};
 use contract::geometry::{BoundingBox, PixelSize};
-use contract::spec::TrackerSpec;
+use contract::spec::{TrackerAlgorithm, TrackerSpec};
 use proptest::prelude::*;
 
 const SIZE: PixelSize = PixelSize {
@@ -20,10 +23,12 @@ fn tracker() -> Tracker {
 
 fn spec() -> TrackerSpec {
     TrackerSpec {
+        algorithm: TrackerAlgorithm::Botsort,
         high_score: 0.5,
         new_track_score: 0.5,
         iou_min: 0.2,
         lost_timeout_ms: 2000,
+        camera_motion: true,
     }
 }
 
@@ -42,6 +47,7 @@ fn seen(bounds: BoundingBox, score: f32) -> Detection {
         bounds,
         score,
         class: 0,
+        landmarks: Landmarks::NONE,
     }
 }
 
@@ -300,6 +306,7 @@ fn classes_do_not_mix() {
         bounds,
         score: 0.8,
         class,
+        landmarks: Landmarks::NONE,
     };
     tracker.update(0, SIZE, &[of_class(0)]);
     tracker.update(100 * MS_NS, SIZE, &[of_class(3)]);
@@ -422,8 +429,20 @@ fn any_detection() -> impl Strategy<Value = Detection> {
             },
             score,
             class,
+            landmarks: Landmarks::NONE,
         },
     )
+}
+
+fn any_camera() -> impl Strategy<Value = CameraMotion> {
+    let moves = (
+        0.7_f32..1.4,
+        -0.4_f32..0.4,
+        -300.0_f32..300.0,
+        -300.0_f32..300.0,
+    );
+    let moves = moves.prop_map(|(cos, sin, x, y)| CameraMotion { cos, sin, x, y });
+    prop_oneof![Just(CameraMotion::IDENTITY), moves]
 }
 
 proptest! {
@@ -431,19 +450,30 @@ proptest! {
 
     #[test]
     fn nothing_seen_breaks_the_tracker(
+        algorithm in prop::sample::select(vec![
+            TrackerAlgorithm::Sort,
+            TrackerAlgorithm::Bytetrack,
+            TrackerAlgorithm::Botsort,
+        ]),
+        camera in any_camera(),
+        embeddings in prop::collection::vec(-1.0_f32..1.0, 0..60),
         frames in prop::collection::vec(
             (0_u64..3_000, prop::option::of(prop::collection::vec(any_detection(), 0..20))),
             1..60,
         ),
     ) {
-        let mut tracker = tracker();
+        let mut tracker = Tracker::new(&TrackerSpec { algorithm, ..spec() });
+        let embeddings = Embeddings::new(&embeddings, 4).expect("short");
         let mut pts_ns = 0;
         let mut gone = BTreeSet::new();
         let mut alive = BTreeSet::new();
         for (step_ms, detections) in frames {
             pts_ns += step_ms * MS_NS;
+            tracker.compensate(&camera);
             let tracks = match &detections {
-                Some(detections) => tracker.update(pts_ns, SIZE, detections),
+                Some(detections) => {
+                    tracker.update_with_appearance(pts_ns, SIZE, detections, &embeddings)
+                }
                 None => tracker.coast(pts_ns, SIZE),
             };
             let now: BTreeSet<_> = ids(tracks.objects).into_iter().collect();
@@ -478,6 +508,7 @@ fn a_successor_gives_no_id_again() {
         },
         score: 0.9,
         class: 0,
+        landmarks: Landmarks::NONE,
     };
     let tracks = tracker.update(0, SIZE, &[detection]);
     assert_eq!(tracks.objects[0].id, 16, "1 to 15 may have been given");

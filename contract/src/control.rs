@@ -13,6 +13,7 @@ use crate::geometry::{BoundingBox, PixelSize};
 use crate::motion::Cells;
 use crate::name::StreamName;
 use crate::spec::{Role, WorkerSpec};
+use crate::study::Answer;
 
 /// Longest message, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 8 << 20;
@@ -73,6 +74,8 @@ pub enum FromWorker {
     },
     /// A file was begun or finished.
     File(FileRecord),
+    /// Answers the question of a [`crate::spec::Role::Study`].
+    Studied(Box<Answer>),
     /// The worker is about to exit with a code of [`crate::exit::WorkerExit`]; says why.
     Failing(String),
 }

@@ -14,3 +14,4 @@ pub mod ledger;
 pub mod motion;
 pub mod name;
 pub mod spec;
+pub mod study;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::geometry::PixelSize;
 use crate::name::{ModelName, RunId, StreamName, WorkerId};
+use crate::study::StudySpec;
 
 /// A text that never prints: an address with a password, a pass phrase.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +67,8 @@ pub enum Role {
     Render(RenderSpec),
     /// For `gateway`.
     Gateway(GatewaySpec),
+    /// For an `infer-worker` that serves no run.
+    Study(StudySpec),
 }
 
 /// Where one supervisor's bus lies; no two supervisors share these.
@@ -215,11 +218,112 @@ pub struct IngestSpec {
 }
 
 /// How a model's input is made and its output read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ModelFamily {
     /// `NanoDet` with three strides: class scores and distance distributions.
     Nanodet,
+    /// The anchor-free head of `YOLOv8`, v9, v11 and v12, and the end-to-end output of `YOLOv10`
+    /// and of exports with suppression built in.
+    Yolov8,
+    /// `YOLOX`: boxes relative to the cells of a grid, objectness and class scores.
+    Yolox,
+    /// `CenterFace`: faces with five landmarks, from heat maps.
+    Centerface,
+    /// `SCRFD`: faces with five landmarks, from distances at three strides.
+    Scrfd,
+    /// `BlazeFace`, short range: faces with six key points, from anchors.
+    Blazeface,
+    /// Boxes, classes and scores that are final, as the TensorFlow Object Detection API and
+    /// torchvision export them.
+    Ssd,
+    /// One score a class for the whole picture.
+    Classifier,
+}
+
+impl ModelFamily {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Nanodet,
+        Self::Yolov8,
+        Self::Yolox,
+        Self::Centerface,
+        Self::Scrfd,
+        Self::Blazeface,
+        Self::Ssd,
+        Self::Classifier,
+    ];
+
+    /// The family in one word, as in a run config.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Nanodet => "nanodet",
+            Self::Yolov8 => "yolov8",
+            Self::Yolox => "yolox",
+            Self::Centerface => "centerface",
+            Self::Scrfd => "scrfd",
+            Self::Blazeface => "blazeface",
+            Self::Ssd => "ssd",
+            Self::Classifier => "classifier",
+        }
+    }
+
+    /// The one class of a family that finds nothing else, whatever the file.
+    #[must_use]
+    pub fn only_label(self) -> Option<&'static str> {
+        match self {
+            Self::Centerface | Self::Scrfd | Self::Blazeface => Some("face"),
+            Self::Nanodet | Self::Yolov8 | Self::Yolox | Self::Ssd | Self::Classifier => None,
+        }
+    }
+
+    /// Whether it finds landmarks on objects.
+    #[must_use]
+    pub fn finds_landmarks(self) -> bool {
+        match self {
+            Self::Centerface | Self::Scrfd | Self::Blazeface => true,
+            Self::Nanodet | Self::Yolov8 | Self::Yolox | Self::Ssd | Self::Classifier => false,
+        }
+    }
+}
+
+/// What a config says of a model's input, where it says anything; the rest is the file's and
+/// the family's.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct InputSpec {
+    /// Size of the input, for files that leave it open.
+    pub size: Option<PixelSize>,
+    /// Order of the channels.
+    pub colour: Option<ColourOrder>,
+    /// Subtracted from each channel, on the scale 0 to 255, in the order of the channels.
+    pub mean: Option<[f32; 3]>,
+    /// What each channel is divided by after that.
+    pub deviation: Option<[f32; 3]>,
+}
+
+/// In which order a tensor holds its colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ColourOrder {
+    /// Red, green, blue.
+    Rgb,
+    /// Blue, green, red, as OpenCV reads pictures.
+    Bgr,
+}
+
+impl ColourOrder {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Rgb, Self::Bgr];
+
+    /// The order in one word, as in a run config.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rgb => "rgb",
+            Self::Bgr => "bgr",
+        }
+    }
 }
 
 /// For `infer-worker`.
@@ -231,6 +335,8 @@ pub struct InferSpec {
     pub file: PathBuf,
     /// How to talk to it.
     pub family: ModelFamily,
+    /// What the config says of its input.
+    pub input: InputSpec,
     /// Class names, by class index.
     pub labels: Vec<String>,
     /// Detections below are not reported, 0 to 1.
@@ -318,9 +424,11 @@ pub struct RuleSource {
     pub text: String,
 }
 
-/// Tracker settings; the defaults are ByteTrack's but for the time-out.
+/// Tracker settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrackerSpec {
+    /// How detections are given to tracks.
+    pub algorithm: TrackerAlgorithm,
     /// Detections from this score on take part in the first association.
     pub high_score: f32,
     /// Unmatched detections from this score on begin a track.
@@ -329,6 +437,20 @@ pub struct TrackerSpec {
     pub iou_min: f32,
     /// A track unseen for so long ends.
     pub lost_timeout_ms: u64,
+    /// Measure how the camera moves, and let tracks move with the picture; BoT-SORT only.
+    pub camera_motion: bool,
+}
+
+/// How detections are given to tracks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrackerAlgorithm {
+    /// One association by IoU (Bewley et al. 2016).
+    Sort,
+    /// Strong detections, then weak ones (Zhang et al. 2022).
+    Bytetrack,
+    /// The same with camera motion and appearance (Aharon et al. 2022).
+    Botsort,
 }
 
 /// What is drawn onto the picture.

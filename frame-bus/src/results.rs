@@ -1,6 +1,6 @@
 //! What a model says of each frame, to the one render worker that waits for it.
 
-use contract::detection::{DETECTIONS_MAX, Detection, Skip};
+use contract::detection::{DETECTIONS_MAX, Detection, LANDMARKS_MAX, Landmarks, Skip};
 use contract::geometry::BoundingBox;
 use contract::name::{ModelName, StreamName};
 use iceoryx2::port::publisher::Publisher;
@@ -21,7 +21,10 @@ pub(crate) const RESULTS_DEPTH: usize = 64;
 struct RawDetection {
     edges: [f32; 4],
     score: f32,
-    class: u32,
+    class: u16,
+    landmark_count: u16,
+    /// Those from `landmark_count` on mean nothing.
+    landmarks: [[f32; 2]; LANDMARKS_MAX],
 }
 
 /// Bytes of the largest result.
@@ -141,10 +144,15 @@ impl ResultPublisher {
         let rows = sample.payload_mut().chunks_exact_mut(ROW);
         for (row, detection) in rows.zip(detections) {
             let bounds = detection.bounds;
+            let points = detection.landmarks.points();
+            let mut landmarks = [[0.0; 2]; LANDMARKS_MAX];
+            landmarks[..points.len()].copy_from_slice(points);
             row.copy_from_slice(bytemuck::bytes_of(&RawDetection {
                 edges: [bounds.x1, bounds.y1, bounds.x2, bounds.y2],
                 score: detection.score,
-                class: u32::from(detection.class),
+                class: detection.class,
+                landmark_count: detection.landmarks.count().into(),
+                landmarks,
             }));
         }
         sample
@@ -245,14 +253,18 @@ fn read_body(header: &ResultHeader, payload: &[u8]) -> Result<ResultBody, BusErr
         .map(|row| {
             let raw: RawDetection = bytemuck::pod_read_unaligned(row);
             let [x1, y1, x2, y2] = raw.edges;
+            let points = raw.landmarks.get(..raw.landmark_count.into());
+            let landmarks = points.and_then(Landmarks::new);
             let detection = Detection {
                 bounds: BoundingBox { x1, y1, x2, y2 },
                 score: raw.score,
-                class: u16::try_from(raw.class)
-                    .map_err(|_| wrong("the class of a detection", raw.class))?,
+                class: raw.class,
+                landmarks: landmarks.filter(Landmarks::is_valid).ok_or_else(|| {
+                    wrong("the landmarks of a detection", raw.landmark_count.into())
+                })?,
             };
             if !detection.bounds.is_valid() || !(0.0..=1.0).contains(&detection.score) {
-                return Err(wrong("a detection", raw.class));
+                return Err(wrong("a detection", raw.class.into()));
             }
             Ok(detection)
         })

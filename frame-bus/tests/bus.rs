@@ -4,7 +4,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use contract::detection::{Detection, Skip};
+use contract::detection::{Detection, Landmarks, Skip};
 use contract::geometry::{BoundingBox, PixelSize};
 use contract::motion::Cells;
 use contract::name::WorkerId;
@@ -229,6 +229,7 @@ fn results_and_packets_read_back() {
         },
         score: 0.75,
         class: 7,
+        landmarks: Landmarks::new(&[[1.5, 2.5], [2.0, -1.0]]).expect("two"),
     };
     publisher
         .publish(5, 5, Outcome::Detections(&[found, found]))
@@ -243,13 +244,21 @@ fn results_and_packets_read_back() {
     publisher
         .publish(10, 10, Outcome::Detections(&[wild]))
         .expect("published");
-    publisher.end_of_stream(11).expect("published");
+    let wild = Detection {
+        landmarks: Landmarks::new(&[[1.0, f32::INFINITY]]).expect("one"),
+        ..found
+    };
+    publisher
+        .publish(11, 11, Outcome::Detections(&[wild]))
+        .expect("published");
+    publisher.end_of_stream(12).expect("published");
     let result = subscriber.receive().expect("valid").expect("one");
     assert_eq!(result.body, ResultBody::Detections(vec![found, found]));
     let result = subscriber.receive().expect("valid").expect("one");
     assert_eq!((result.first_sequence, result.last_sequence), (6, 9));
     assert_eq!(result.body, ResultBody::Skipped(Skip::Overflowed));
     assert!(subscriber.receive().is_err(), "not a number is no score");
+    assert!(subscriber.receive().is_err(), "infinity is no coordinate");
     let result = subscriber.receive().expect("valid").expect("one");
     assert_eq!(result.body, ResultBody::EndOfStream);
     assert!(subscriber.receive().expect("empty").is_none());

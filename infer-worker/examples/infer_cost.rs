@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use contract::geometry::{I420Layout, PixelSize};
-use contract::spec::{InferSpec, ModelFamily};
+use contract::spec::{InferSpec, InputSpec, ModelFamily};
 use frame_bus::ColourMatrix;
 use infer_worker::engine::Engine;
 use infer_worker::pool::Pool;
@@ -99,6 +99,7 @@ fn spec(file: PathBuf) -> InferSpec {
         model: "model".parse().expect("a name"),
         file,
         family: ModelFamily::Nanodet,
+        input: InputSpec::default(),
         labels: (0..80).map(|class| class.to_string()).collect(),
         score_min: 0.4,
         nms_iou: 0.6,

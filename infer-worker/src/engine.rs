@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use contract::detection::Detection;
+use contract::geometry::PixelSize;
 use contract::spec::InferSpec;
 use ort::environment::Environment;
 
-use crate::family::{self, Family, Thresholds};
+use crate::family::{self, BindError, Family, Thresholds};
 use crate::letterbox::Letterbox;
 use crate::runtime::{ModelSession, RuntimeError};
-use crate::tensor::{Picture, TensorMaker};
+use crate::tensor::{Picture, TensorMaker, TensorValues};
 
 /// What an engine made of a picture, and how long each part took.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,27 +32,43 @@ pub struct Engine {
     family: Arc<dyn Family>,
     thresholds: Thresholds,
     tensor: TensorMaker,
+    description: String,
     tensor_time: Duration,
 }
 
 impl Engine {
-    /// Loads the model of a spec and compares its shapes with its family's.
+    /// Loads the model of a spec, runs it once on an empty picture and compares what it takes
+    /// and gives with its family's.
     ///
     /// # Errors
-    /// When the file cannot be loaded or is of another shape.
+    /// When the file cannot be loaded, is not of its family or cannot be run as configured.
     pub fn load(environment: &Environment, spec: &InferSpec) -> Result<Self, RuntimeError> {
+        Self::load_with_threads(environment, spec, 1)
+    }
+
+    /// The same, in a session that takes `threads` threads for one run.
+    ///
+    /// # Errors
+    /// When the file cannot be loaded, is not of its family or cannot be run as configured.
+    pub fn load_with_threads(
+        environment: &Environment,
+        spec: &InferSpec,
+        threads: usize,
+    ) -> Result<Self, RuntimeError> {
         let file: &Path = &spec.file;
-        let session = ModelSession::load(environment, file)?;
-        let (inputs, outputs) = (session.inputs(), session.outputs());
-        let family =
-            family::bind(spec.family, inputs, outputs, spec.labels.len()).map_err(|source| {
-                RuntimeError::Shape {
-                    path: file.to_owned(),
-                    source,
-                }
-            })?;
+        let unfit = |source: BindError| RuntimeError::Family {
+            path: file.to_owned(),
+            source,
+        };
+        let mut session = ModelSession::load_with_threads(environment, file, threads)?;
+        let format = family::input(spec.family, session.inputs(), &spec.input).map_err(unfit)?;
+        let tensor = TensorMaker::new(format);
+        let outputs = session.outputs(tensor.tensor(), &format)?;
+        let classes = spec.labels.len();
+        let family = family::bind(spec.family, &format, &outputs, classes).map_err(unfit)?;
         Ok(Self {
-            tensor: TensorMaker::new(family.side(), family.normalisation()),
+            description: format!("{} {}", spec.family.as_str(), format.size),
+            tensor,
             session,
             family,
             thresholds: Thresholds::of(spec),
@@ -66,15 +83,20 @@ impl Engine {
 
     /// `nanodet 416x416`
     #[must_use]
-    pub fn description(&self) -> String {
-        let side = self.family.side();
-        format!("{} {side}x{side}", self.family.name())
+    pub fn description(&self) -> &str {
+        &self.description
     }
 
-    /// Pixels of one side of the model's square input.
+    /// Size of the model's input.
     #[must_use]
-    pub fn side(&self) -> usize {
-        self.family.side()
+    pub fn size(&self) -> PixelSize {
+        self.tensor.format().size
+    }
+
+    /// The tensor last made, and its dimensions.
+    #[must_use]
+    pub fn tensor(&self) -> (TensorValues<'_>, Vec<usize>) {
+        (self.tensor.tensor(), self.tensor.format().dimensions())
     }
 
     /// Makes the tensor of a picture, which is not needed after this.
@@ -92,13 +114,13 @@ impl Engine {
     pub fn infer(&mut self, letterbox: &Letterbox) -> Result<Inference, RuntimeError> {
         let begin = Instant::now();
         let (family, thresholds) = (&self.family, &self.thresholds);
-        let read = |outputs: &[&[f32]]| {
+        let read = |outputs: &[family::Output<'_>]| {
             let model = begin.elapsed();
             (model, family.decode(outputs, letterbox, thresholds))
         };
-        let (model, detections) = self
-            .session
-            .run(self.tensor.tensor(), family.side(), read)?;
+        let (model, detections) =
+            self.session
+                .run(self.tensor.tensor(), self.tensor.format(), read)?;
         let detections = detections.map_err(|error| RuntimeError::Run(error.to_string()))?;
         Ok(Inference {
             detections,

@@ -10,6 +10,8 @@
 //! Streams, gates, thresholds and sessions change while frames flow ([`plan`], [`reconfigure`]).
 //! A changed model is another worker: it loads and warms on standby while this one serves.
 //!
+//! The same engines answer questions about models outside of any run ([`study`]).
+//!
 //! The worker keeps nothing between frames but the time a gate last opened, so killing it
 //! costs the frames inside it and nothing else.
 
@@ -40,6 +42,7 @@ pub mod runtime;
 pub mod scheduler;
 pub mod session;
 pub mod stream;
+pub mod study;
 pub mod tensor;
 
 /// A worker on standby looks at least so often whether it is to leave.
@@ -61,10 +64,14 @@ pub fn run(spec: WorkerSpec, control: Control) -> Result<(), Failure> {
         role,
         ..
     } = spec;
-    let Role::Infer(infer) = role else {
-        return Err(Failure::bad_config(format!(
-            "`{worker}` was given the spec of another kind of worker"
-        )));
+    let infer = match role {
+        Role::Infer(infer) => infer,
+        Role::Study(study) => return study::run(&worker, &bus, &study, &control),
+        _ => {
+            return Err(Failure::bad_config(format!(
+                "`{worker}` was given the spec of another kind of worker"
+            )));
+        }
     };
     let (environment, pool) = warm(&infer, &control)?;
     let description = pool.description();

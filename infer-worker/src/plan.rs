@@ -86,6 +86,7 @@ fn fixed_difference(current: &InferSpec, wanted: &InferSpec) -> Option<&'static 
         model,
         file,
         family,
+        input,
         labels,
         library,
         // Those can change, or say only how a worker begins.
@@ -99,6 +100,7 @@ fn fixed_difference(current: &InferSpec, wanted: &InferSpec) -> Option<&'static 
         ("the model's name", *model != current.model),
         ("the model's file", *file != current.file),
         ("the model's family", *family != current.family),
+        ("the model's input", *input != current.input),
         ("the model's labels", *labels != current.labels),
         ("the ONNX Runtime library", *library != current.library),
     ];
@@ -151,7 +153,9 @@ fn changes(old: &InferStreamSpec, new: &InferStreamSpec) -> Vec<&'static str> {
 mod tests {
     use contract::geometry::PixelSize;
     use contract::name::WorkerId;
-    use contract::spec::{FrameServiceSpec, GatewaySpec, ModelFamily, QueuePolicy, RuleSource};
+    use contract::spec::{
+        FrameServiceSpec, GatewaySpec, InputSpec, ModelFamily, QueuePolicy, RuleSource,
+    };
 
     use super::*;
 
@@ -184,6 +188,7 @@ mod tests {
             model: "people".parse().expect("a name"),
             file: "/models/people.onnx".into(),
             family: ModelFamily::Nanodet,
+            input: InputSpec::default(),
             labels: vec!["person".to_owned()],
             score_min: 0.4,
             nms_iou: 0.6,

@@ -99,9 +99,7 @@ impl Pool {
         let count = self.engines.len();
         format!(
             "{}, {count} {} of 1 thread, {:.1} ms a frame, {:.0} frames a second",
-            self.engines
-                .first()
-                .map_or_else(String::new, Engine::description),
+            self.engines.first().map_or("", Engine::description),
             if count == 1 { "session" } else { "sessions" },
             self.frame_time.as_secs_f64() * 1e3,
             self.frames_per_second,
@@ -115,7 +113,19 @@ impl Engine {
     /// # Errors
     /// When the model cannot be loaded or fails on an empty picture.
     pub fn warm(environment: &Environment, spec: &InferSpec) -> Result<Self, RuntimeError> {
-        let mut engine = Self::load(environment, spec)?;
+        Self::warm_with_threads(environment, spec, 1)
+    }
+
+    /// The same, in a session that takes `threads` threads for one run.
+    ///
+    /// # Errors
+    /// When the model cannot be loaded or fails on an empty picture.
+    pub fn warm_with_threads(
+        environment: &Environment,
+        spec: &InferSpec,
+        threads: usize,
+    ) -> Result<Self, RuntimeError> {
+        let mut engine = Self::load_with_threads(environment, spec, threads)?;
         for _ in 0..WARM_UP_RUNS {
             engine.run_empty()?;
         }
@@ -131,7 +141,7 @@ impl Engine {
             width: 16,
             height: 16,
         };
-        self.infer(&Letterbox::new(size, self.side())).map(|_| ())
+        self.infer(&Letterbox::new(size, self.size())).map(|_| ())
     }
 }
 
@@ -142,7 +152,7 @@ pub fn session_count(asked_for: u32) -> usize {
 }
 
 /// Numbers of sessions worth trying on so many cores.
-fn steps(cores: usize) -> impl Iterator<Item = usize> {
+pub(crate) fn steps(cores: usize) -> impl Iterator<Item = usize> {
     let most = cores.clamp(1, SESSIONS_MAX);
     let more = |count: &usize| Some(if *count < 4 { count + 1 } else { count * 3 / 2 });
     std::iter::successors(Some(1), more).take_while(move |count| *count <= most)
@@ -177,9 +187,16 @@ fn measure(engines: &mut [Engine]) -> Result<f64, RuntimeError> {
 }
 
 /// Processor time of the calling thread; a session runs on no other.
-fn thread_cpu_time() -> Duration {
+pub(crate) fn thread_cpu_time() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
         .expect("CLOCK_THREAD_CPUTIME_ID exists on every Linux kernel")
+        .into()
+}
+
+/// Processor time of all threads of this process.
+pub(crate) fn processor_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)
+        .expect("CLOCK_PROCESS_CPUTIME_ID exists on every Linux kernel")
         .into()
 }
 

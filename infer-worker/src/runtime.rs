@@ -4,6 +4,7 @@
 //! sessions side by side give more frames a second than one session with as many threads
 //! (`NanoDet` 416 in `f32` on two cores: 91 against 71), and a bigger batch gains nothing.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -11,9 +12,10 @@ use ort::environment::Environment;
 use ort::logging::LogLevel;
 use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
-use ort::value::{TensorElementType, TensorRef, ValueType};
+use ort::value::{DynValue, TensorElementType, TensorRef, ValueType};
 
-use crate::family::{Port, ShapeError};
+use crate::family::{BindError, Element, Output, Port};
+use crate::tensor::{TensorFormat, TensorValues};
 
 /// Where set-up puts the library, under the repository's root or beside installed programs.
 const LIBRARY_PLACE: &str = ".deps/onnxruntime/lib/libonnxruntime.so";
@@ -54,13 +56,13 @@ pub enum RuntimeError {
         /// What ONNX Runtime says.
         reason: String,
     },
-    /// A model of another shape than its family's.
+    /// A model that is not of its family, or cannot be run as it is configured.
     #[error("{}: {source}", path.display())]
-    Shape {
+    Family {
         /// The path as configured.
         path: PathBuf,
         /// What was found and what was expected.
-        source: ShapeError,
+        source: BindError,
     },
     /// The model ran and failed.
     #[error("the model failed: {0}")]
@@ -147,6 +149,19 @@ impl ModelSession {
     /// # Errors
     /// When the file cannot be read, or is not a model this library can run.
     pub fn load(environment: &Environment, file: &Path) -> Result<Self, RuntimeError> {
+        Self::load_with_threads(environment, file, 1)
+    }
+
+    /// Loads a model file into a session that takes `threads` threads for one run, the calling
+    /// one among them: for measurements, see the module on why no run of ours does so.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is not a model this library can run.
+    pub fn load_with_threads(
+        environment: &Environment,
+        file: &Path,
+        threads: usize,
+    ) -> Result<Self, RuntimeError> {
         // ONNX Runtime's own message for a missing file says less than the system's.
         std::fs::File::open(file)
             .and_then(|opened| opened.metadata())
@@ -160,7 +175,7 @@ impl ModelSession {
                 path: file.to_owned(),
                 reason,
             })?;
-        let session = build(environment, file).map_err(|error| RuntimeError::Model {
+        let session = build(environment, file, threads).map_err(|error| RuntimeError::Model {
             path: file.to_owned(),
             reason: error.message().trim().to_owned(),
         })?;
@@ -178,40 +193,106 @@ impl ModelSession {
         &self.inputs
     }
 
-    /// What the model gives.
-    #[must_use]
-    pub fn outputs(&self) -> &[Port] {
-        &self.outputs
-    }
-
-    /// Runs the model on one `[1, 3, side, side]` tensor and hands its outputs, in their
-    /// declared order, to `read`; the tensor is not copied and neither are the outputs.
+    /// What the model gives for an input of this format. A file may leave dimensions of its
+    /// outputs open, so they are taken from a run, on `tensor`.
     ///
     /// # Errors
-    /// When the model fails, or gives something other than tensors of `f32`.
+    /// When the model fails, or gives something other than tensors of numbers.
+    pub fn outputs(
+        &mut self,
+        tensor: TensorValues<'_>,
+        format: &TensorFormat,
+    ) -> Result<Vec<Port>, RuntimeError> {
+        let shapes = self.run(tensor, format, |outputs| {
+            let shapes = outputs.iter().map(|output| output.shape.to_vec());
+            shapes.collect::<Vec<_>>()
+        })?;
+        let outputs = self.outputs.iter().zip(shapes);
+        let outputs = outputs.map(|(port, shape)| Port {
+            shape,
+            ..port.clone()
+        });
+        Ok(outputs.collect())
+    }
+
+    /// Runs the model on one tensor of this format and hands its outputs, in their declared
+    /// order, to `read`; the tensor is not copied, and neither are outputs of `f32`.
+    ///
+    /// # Errors
+    /// When the model fails, or gives something other than tensors of numbers.
     pub fn run<R>(
         &mut self,
-        tensor: &[f32],
-        side: usize,
-        read: impl FnOnce(&[&[f32]]) -> R,
+        tensor: TensorValues<'_>,
+        format: &TensorFormat,
+        read: impl FnOnce(&[Output<'_>]) -> R,
+    ) -> Result<R, RuntimeError> {
+        self.run_shaped(tensor, format.dimensions(), read)
+    }
+
+    /// The same for a tensor of any dimensions: a batch, for measurements.
+    ///
+    /// # Errors
+    /// When the model fails, or gives something other than tensors of numbers.
+    pub fn run_shaped<R>(
+        &mut self,
+        tensor: TensorValues<'_>,
+        dimensions: Vec<usize>,
+        read: impl FnOnce(&[Output<'_>]) -> R,
     ) -> Result<R, RuntimeError> {
         let failed = |error: ort::Error| RuntimeError::Run(error.message().trim().to_owned());
-        let input = TensorRef::from_array_view(([1, 3, side, side], tensor)).map_err(failed)?;
-        let outputs = self.session.run(ort::inputs![input]).map_err(failed)?;
-        let slices = (0..outputs.len()).map(|index| {
-            let tensor = outputs[index].try_extract_tensor::<f32>();
-            tensor.map(|(_, values)| values).map_err(failed)
-        });
-        let slices = slices.collect::<Result<Vec<_>, _>>()?;
-        Ok(read(&slices))
+        let outputs = match tensor {
+            TensorValues::Floats(values) => {
+                let input = TensorRef::from_array_view((dimensions, values)).map_err(failed)?;
+                self.session.run(ort::inputs![input])
+            }
+            TensorValues::Bytes(values) => {
+                let input = TensorRef::from_array_view((dimensions, values)).map_err(failed)?;
+                self.session.run(ort::inputs![input])
+            }
+        };
+        let outputs = outputs.map_err(failed)?;
+        let read_one = |(index, port): (usize, &Port)| output(&outputs[index], port.element);
+        let read_all = self.outputs.iter().enumerate().map(read_one);
+        let read_all = read_all.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+        Ok(read(&read_all))
     }
 }
 
-fn build(environment: &Environment, file: &Path) -> Result<Session, ort::Error> {
+/// One output as floats. Integers are classes and counts, far below 2^24.
+fn output(value: &DynValue, element: Element) -> Result<Output<'_>, ort::Error> {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "classes and counts are far below 2^24"
+    )]
+    let (shape, values) = match element {
+        Element::I32 => {
+            let (shape, values) = value.try_extract_tensor::<i32>()?;
+            let values = values.iter().map(|value| *value as f32).collect();
+            (shape, Cow::Owned(values))
+        }
+        Element::I64 => {
+            let (shape, values) = value.try_extract_tensor::<i64>()?;
+            let values = values.iter().map(|value| *value as f32).collect();
+            (shape, Cow::Owned(values))
+        }
+        Element::U8 => {
+            let (shape, values) = value.try_extract_tensor::<u8>()?;
+            let values = values.iter().map(|value| f32::from(*value)).collect();
+            (shape, Cow::Owned(values))
+        }
+        Element::F32 | Element::Other => {
+            let (shape, values) = value.try_extract_tensor::<f32>()?;
+            (shape, Cow::Borrowed(values))
+        }
+    };
+    Ok(Output { shape, values })
+}
+
+fn build(environment: &Environment, file: &Path, threads: usize) -> Result<Session, ort::Error> {
     Session::builder(environment)?
         .with_optimization_level(GraphOptimizationLevel::All)?
         .with_parallel_execution(false)?
-        .with_intra_threads(1)?
+        .with_intra_threads(threads)?
         .with_inter_threads(1)?
         .with_intra_op_spinning(false)?
         .with_inter_op_spinning(false)?
@@ -221,13 +302,23 @@ fn build(environment: &Environment, file: &Path) -> Result<Session, ort::Error> 
 }
 
 fn port(outlet: &ort::value::Outlet) -> Port {
-    let (is_f32, shape) = match outlet.dtype() {
-        ValueType::Tensor { ty, shape, .. } => (*ty == TensorElementType::Float32, shape.to_vec()),
-        _ => (false, Vec::new()),
+    let (element, shape) = match outlet.dtype() {
+        ValueType::Tensor { ty, shape, .. } => (element(*ty), shape.to_vec()),
+        _ => (Element::Other, Vec::new()),
     };
     Port {
         name: outlet.name().to_owned(),
-        is_f32,
+        element,
         shape,
+    }
+}
+
+fn element(of: TensorElementType) -> Element {
+    match of {
+        TensorElementType::Float32 => Element::F32,
+        TensorElementType::Uint8 => Element::U8,
+        TensorElementType::Int32 => Element::I32,
+        TensorElementType::Int64 => Element::I64,
+        _ => Element::Other,
     }
 }

@@ -119,6 +119,7 @@ fn object<'a>(trail: &'a [[f32; 2]], index: usize, size: PixelSize) -> Object<'a
     let predicted = index % 4 == 3;
     Object {
         bounds: BoundingBox { x1, y1, x2, y2 },
+        landmarks: &[],
         label: if index % 3 == 2 { "bicycle" } else { "person" },
         score: (!predicted).then_some(0.95 - 0.03 * index as f32),
         track: Some(index as u64 + 7),

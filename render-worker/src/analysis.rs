@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use analytics::{EngineSpec, Firing, Reloaded, RuleEngine, TrackState, TrackedObject, Tracker};
+use analytics::{
+    CameraMotionEstimator, EngineSpec, Firing, Reloaded, RuleEngine, TrackState, TrackedObject,
+    Tracker,
+};
 use contract::control::{FrameRecord, ObjectRecord};
-use contract::detection::{Detection, Skip};
-use contract::geometry::PixelSize;
-use contract::spec::{RenderSpec, RuleSource, TrackerSpec};
+use contract::detection::{Detection, Landmarks, Skip};
+use contract::geometry::{I420Layout, PixelSize};
+use contract::spec::{RenderSpec, RuleSource, TrackerAlgorithm, TrackerSpec};
 use dsl::{Action, RuleFile, SnapshotOf};
 use worker::Failure;
 
@@ -25,6 +28,8 @@ struct Model {
     tracker: Tracker,
     /// Of this frame, copied for their lifetime.
     objects: Vec<TrackedObject>,
+    /// What was found on each of them in this frame.
+    landmarks: Vec<Landmarks>,
     /// Detections of this frame that belong to no confirmed track.
     untracked: Vec<Detection>,
     newest_id: u64,
@@ -49,6 +54,16 @@ impl Model {
         };
         self.objects.clear();
         self.objects.extend_from_slice(tracks.objects);
+        self.landmarks.clear();
+        let detections = match answer {
+            Some(Answer::Detections(detections)) => &detections[..],
+            Some(Answer::Skipped(_)) | None => &[],
+        };
+        let found = |object: &TrackedObject| {
+            let detection = object.detection.and_then(|index| detections.get(index));
+            detection.map_or(Landmarks::NONE, |detection| detection.landmarks)
+        };
+        self.landmarks.extend(self.objects.iter().map(found));
         let newest_id = self.newest_id;
         let begun = self.objects.iter().filter(|object| object.id > newest_id);
         let count = begun.count() as u64;
@@ -57,10 +72,11 @@ impl Model {
         count
     }
 
-    /// What is to be seen: not the tracks that were looked for and not found.
-    fn visible(&self) -> impl Iterator<Item = &TrackedObject> + Clone {
-        let objects = self.objects.iter();
-        objects.filter(|object| object.state != TrackState::Lost)
+    /// What is to be seen, and the landmarks on it: not the tracks that were looked for and not
+    /// found.
+    fn visible(&self) -> impl Iterator<Item = (&TrackedObject, &Landmarks)> + Clone {
+        let objects = self.objects.iter().zip(&self.landmarks);
+        objects.filter(|(object, _)| object.state != TrackState::Lost)
     }
 
     fn label(&self, class: u16) -> &str {
@@ -113,6 +129,8 @@ pub(crate) struct Observed {
 #[derive(Debug)]
 pub(crate) struct Analysis {
     models: Vec<Model>,
+    /// Where the trackers go by it.
+    camera: Option<CameraMotionEstimator>,
     rules: RuleEngine,
     needs: Needs,
     shots: BestShots,
@@ -130,6 +148,7 @@ impl Analysis {
             labels: model.labels.clone(),
             tracker: Tracker::interleaved(&spec.tracker, index, count, begun),
             objects: Vec::new(),
+            landmarks: Vec::new(),
             untracked: Vec::new(),
             newest_id: u64::from(index) + begun * u64::from(count),
         });
@@ -147,6 +166,7 @@ impl Analysis {
         );
         Ok(Self {
             models: models.collect(),
+            camera: follows_camera(&spec.tracker).then(CameraMotionEstimator::new),
             needs: Needs::of(&rules),
             rules,
             shots: BestShots::default(),
@@ -162,6 +182,7 @@ impl Analysis {
     ) -> Observed {
         let format = &header.format;
         let (pts_ns, size) = (header.stamp.pts_ns, format.layout.size);
+        self.follow_camera(&format.layout, pixels);
         let models = self.models.iter_mut().zip(answers);
         let begun = models
             .map(|(model, answer)| model.observe(pts_ns, size, answer.as_ref()))
@@ -209,6 +230,11 @@ impl Analysis {
     pub(crate) fn set_tracker(&mut self, spec: &TrackerSpec) {
         for model in &mut self.models {
             model.tracker.set_spec(spec);
+        }
+        if follows_camera(spec) {
+            self.camera.get_or_insert_with(CameraMotionEstimator::new);
+        } else {
+            self.camera = None;
         }
         self.rules.set_forget_after_ns(forget_after_ns(spec));
     }
@@ -268,8 +294,9 @@ impl Analysis {
     /// The boxes of this frame, as the trackers have them, in the order of their tracks.
     pub(crate) fn objects(&self) -> impl Iterator<Item = Object<'_>> + Clone {
         self.models.iter().flat_map(|model| {
-            model.visible().map(|object| Object {
+            model.visible().map(|(object, landmarks)| Object {
                 bounds: object.bounds,
+                landmarks: landmarks.points(),
                 label: model.label(object.class),
                 score: object.score,
                 track: Some(object.id),
@@ -283,30 +310,40 @@ impl Analysis {
         })
     }
 
+    /// Moves the tracks with the picture.
+    fn follow_camera(&mut self, layout: &I420Layout, pixels: &[u8]) {
+        let Some(camera) = self.camera.as_mut().filter(|_| !self.models.is_empty()) else {
+            return;
+        };
+        let luma = pixels.get(layout.offsets[0]..).unwrap_or_default();
+        let motion = camera.observe(luma, layout.strides[0], layout.size);
+        for model in &mut self.models {
+            model.tracker.compensate(&motion);
+        }
+    }
+
     /// What was seen in this frame, tracked or not, and what was predicted.
     fn record(&self, header: &Header, skip: Option<Skip>) -> FrameRecord {
         let mut objects = Vec::new();
         for (index, model) in (0..).zip(&self.models) {
-            let record = |track, class, score, bounds| ObjectRecord {
-                track,
+            let tracked = model.visible().map(|(object, landmarks)| ObjectRecord {
+                track: Some(object.id),
                 model: index,
-                class,
-                score,
-                bounds,
+                class: object.class,
+                score: object.score,
+                bounds: object.bounds,
                 quality: None,
-                landmarks: 0,
-            };
-            let tracked = model
-                .visible()
-                .map(|object| record(Some(object.id), object.class, object.score, object.bounds));
+                landmarks: landmarks.count(),
+            });
             objects.extend(tracked);
-            let untracked = model.untracked.iter().map(|detection| {
-                record(
-                    None,
-                    detection.class,
-                    Some(detection.score),
-                    detection.bounds,
-                )
+            let untracked = model.untracked.iter().map(|detection| ObjectRecord {
+                track: None,
+                model: index,
+                class: detection.class,
+                score: Some(detection.score),
+                bounds: detection.bounds,
+                quality: None,
+                landmarks: detection.landmarks.count(),
             });
             objects.extend(untracked);
         }
@@ -347,6 +384,10 @@ pub(crate) fn generation(source: Option<&RuleSource>) -> u64 {
     source.map_or(0, |source| source.generation)
 }
 
+fn follows_camera(spec: &TrackerSpec) -> bool {
+    spec.camera_motion && spec.algorithm == TrackerAlgorithm::Botsort
+}
+
 fn forget_after_ns(spec: &TrackerSpec) -> u64 {
     spec.lost_timeout_ms.saturating_mul(1_000_000)
 }
@@ -375,15 +416,18 @@ mod tests {
 
     fn model() -> Model {
         let spec = TrackerSpec {
+            algorithm: TrackerAlgorithm::Botsort,
             high_score: 0.5,
             new_track_score: 0.5,
             iou_min: 0.1,
             lost_timeout_ms: 1000,
+            camera_motion: true,
         };
         Model {
             labels: vec!["person".to_owned()],
             tracker: Tracker::new(&spec),
             objects: Vec::new(),
+            landmarks: Vec::new(),
             untracked: Vec::new(),
             newest_id: 0,
         }
@@ -399,6 +443,7 @@ mod tests {
             },
             score,
             class: 0,
+            landmarks: Landmarks::NONE,
         }
     }
 
@@ -427,6 +472,35 @@ mod tests {
     }
 
     #[test]
+    fn landmarks_go_with_the_object_they_were_found_on() {
+        let marked = |x: f32, points: &[[f32; 2]]| Detection {
+            landmarks: Landmarks::new(points).expect("few"),
+            ..detection(x, 0.9)
+        };
+        let mut model = model();
+        for frame in 0..4 {
+            let seen = Answer::Detections(vec![
+                marked(300.0, &[[310.0, 110.0]]),
+                marked(100.0, &[[110.0, 110.0], [130.0, 110.0]]),
+            ]);
+            model.observe(frame * 40_000_000, SIZE, Some(&seen));
+        }
+        let mut counts: Vec<_> = model
+            .visible()
+            .map(|(object, landmarks)| (object.bounds.x1 > 200.0, landmarks.count()))
+            .collect();
+        counts.sort_unstable();
+        assert_eq!(counts, [(false, 2), (true, 1)]);
+        // A predicted box has none.
+        model.observe(160_000_000, SIZE, None);
+        assert!(
+            model
+                .visible()
+                .all(|(_, landmarks)| *landmarks == Landmarks::NONE)
+        );
+    }
+
+    #[test]
     fn a_skipped_frame_shows_predicted_boxes_and_a_missed_object_is_hidden() {
         let mut model = model();
         let seen = Answer::Detections(vec![detection(100.0, 0.9)]);
@@ -434,7 +508,7 @@ mod tests {
             model.observe(frame * 40_000_000, SIZE, Some(&seen));
         }
         model.observe(200_000_000, SIZE, Some(&Answer::Skipped(Skip::Shed)));
-        let states: Vec<TrackState> = model.visible().map(|object| object.state).collect();
+        let states: Vec<TrackState> = model.visible().map(|(object, _)| object.state).collect();
         assert_eq!(states, [TrackState::Coasting]);
         model.observe(240_000_000, SIZE, Some(&Answer::Detections(Vec::new())));
         assert_eq!(model.visible().count(), 0);

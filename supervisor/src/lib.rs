@@ -11,6 +11,7 @@ pub mod cli;
 pub mod config;
 pub mod diagnostics;
 pub mod event_time;
+pub mod models;
 pub mod plan;
 pub mod recovery;
 pub mod reload;

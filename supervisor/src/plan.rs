@@ -201,6 +201,7 @@ impl Planner<'_> {
             model: name.clone(),
             file: model.file.clone(),
             family: model.family,
+            input: model.input,
             labels: model.labels.clone(),
             score_min: model.score.get(),
             nms_iou: model.nms.get(),

@@ -1,38 +1,51 @@
 //! `NanoDet` (anchor-free, one stage): three strides, a score a class and a distance
 //! distribution an edge.
 //!
-//! For stride `s` the input of side `S` is divided into `n x n` cells, `n = S / s`; cell `i`
-//! is centred on `((i mod n + 0.5) s, (i div n + 0.5) s)`. The class output, `[N, n*n, classes]`,
-//! holds scores after the sigmoid; a cell is of its best class only. The box output,
-//! `[N, n*n, 4 * bins]`, holds for left, top, right and bottom the logits of a distribution
+//! For stride `s` the input of `W x H` pixels is divided into `n x m` cells, `n = W / s`,
+//! `m = H / s`; cell `i` is centred on `((i mod n + 0.5) s, (i div n + 0.5) s)`. The class
+//! output, `[N, n*m, classes]`, holds scores after the sigmoid; a cell is of its best class
+//! only. The box output, `[N, n*m, 4 * bins]`, holds for left, top, right and bottom the logits of a distribution
 //! over the distances `0..bins`, in strides; the expectation of each is the distance of that
 //! edge from the centre (the integral of "Generalized Focal Loss", Li et al. 2020, eq. 6).
 
-use contract::detection::{DETECTIONS_MAX, Detection};
-use contract::geometry::BoundingBox;
-use pulp::{Arch, Simd, WithSimd};
+use contract::detection::{Detection, Landmarks};
+use contract::geometry::{BoundingBox, PixelSize};
+use contract::spec::{ColourOrder, ModelFamily};
+use pulp::Arch;
 
-use super::{Family, OutputError, Port, ShapeError, Thresholds, list, suppress};
+use super::input::Convention;
+use super::objects::to_objects;
+use super::scan::{best, rows_over};
+use super::{BindError, Family, Output, OutputError, Port, Thresholds};
+use super::{cells, mismatch, rows_of, values};
 use crate::letterbox::Letterbox;
 use crate::tensor::Normalisation;
 
-const NAME: &str = "nanodet";
-const STRIDES: [usize; 3] = [8, 16, 32];
+const STRIDES: [u32; 3] = [8, 16, 32];
 /// Edges of a box: left, top, right, bottom.
 const EDGES: usize = 4;
 /// Distances an edge may have; `NanoDet` ships with 8 (m) and 11 (plus).
 const BINS_MAX: usize = 64;
 
-/// Pixels as OpenCV gives them (blue, green, red), with ImageNet's statistics on 0..255.
-const NORMALISATION: Normalisation = Normalisation {
-    mean: [103.53, 116.28, 123.675],
-    deviation: [57.375, 57.12, 58.395],
+/// Pixels as OpenCV gives them, with ImageNet's statistics.
+pub(super) const CONVENTION: Convention = Convention {
+    size: PixelSize {
+        width: 416,
+        height: 416,
+    },
+    stride: 32,
+    colour: ColourOrder::Bgr,
+    normalisation: Normalisation {
+        mean: [103.53, 116.28, 123.675],
+        deviation: [57.375, 57.12, 58.395],
+    },
+    padding: 0.0,
 };
 
 /// A `NanoDet` file: where among its outputs each stride's are.
 #[derive(Debug)]
 pub(super) struct NanoDet {
-    side: usize,
+    size: PixelSize,
     classes: usize,
     bins: usize,
     heads: [Head; 3],
@@ -42,31 +55,23 @@ pub(super) struct NanoDet {
 /// The two outputs of one stride, by their place in the model's declared order.
 #[derive(Debug, Clone, Copy)]
 struct Head {
-    stride: usize,
+    stride: u32,
     scores: usize,
     distances: usize,
 }
 
 impl NanoDet {
     pub(super) fn bind(
-        inputs: &[Port],
+        size: PixelSize,
         outputs: &[Port],
         classes: usize,
-    ) -> Result<Self, ShapeError> {
-        let side = side_of(inputs).ok_or_else(|| ShapeError {
-            family: NAME,
-            expected: "one input f32[?,3,S,S] with S a multiple of 32".to_owned(),
-            found: list(inputs),
-        })?;
+    ) -> Result<Self, BindError> {
         let mut bins = None;
-        let mut head = |stride: usize| {
-            let cells = (side / stride).pow(2);
+        let mut head = |stride: u32| {
+            let [across, down] = cells(size, stride);
             let of_stride = outputs.iter().enumerate().filter_map(|(index, output)| {
-                let [-1 | 1, rows, values] = output.shape[..] else {
-                    return None;
-                };
-                let values = usize::try_from(values).ok()?;
-                (output.is_f32 && rows == i64::try_from(cells).ok()?).then_some((index, values))
+                let (rows, values) = rows_of(output)?;
+                (rows == across * down).then_some((index, values))
             });
             let [(one, one_values), (other, other_values)] =
                 <[_; 2]>::try_from(of_stride.collect::<Vec<_>>()).ok()?;
@@ -89,20 +94,18 @@ impl NanoDet {
         let heads = STRIDES.map(&mut head);
         let [Some(first), Some(second), Some(third)] = heads else {
             let pairs = STRIDES.map(|stride| {
-                let cells = (side / stride).pow(2);
-                format!("f32[?,{cells},{classes}] and f32[?,{cells},44]")
+                let [across, down] = cells(size, stride);
+                let rows = across * down;
+                format!("f32[1,{rows},{classes}] and f32[1,{rows},44]")
             });
-            return Err(ShapeError {
-                family: NAME,
-                expected: format!(
-                    "for {classes} labels and an input of {side}x{side}, the outputs {}",
-                    pairs.join(", ")
-                ),
-                found: list(outputs),
-            });
+            let expected = format!(
+                "for {classes} labels and an input of {size}, the outputs {}",
+                pairs.join(", ")
+            );
+            return Err(mismatch(ModelFamily::Nanodet, expected, outputs));
         };
         Ok(Self {
-            side,
+            size,
             classes,
             bins: bins.unwrap_or(0),
             heads: [first, second, third],
@@ -131,11 +134,11 @@ impl NanoDet {
         clippy::cast_precision_loss,
         reason = "a cell's centre is at most the side of the input"
     )]
-    fn bounds(&self, stride: usize, cell: usize, logits: &[f32]) -> BoundingBox {
-        let cells = self.side / stride;
+    fn bounds(&self, stride: u32, cell: usize, logits: &[f32]) -> BoundingBox {
+        let [across, _] = cells(self.size, stride);
         let length = stride as f32;
-        let x = ((cell % cells) as f32 + 0.5) * length;
-        let y = ((cell / cells) as f32 + 0.5) * length;
+        let x = ((cell % across) as f32 + 0.5) * length;
+        let y = ((cell / across) as f32 + 0.5) * length;
         let [left, top, right, bottom] = self.distances(logits);
         BoundingBox {
             x1: x - left * length,
@@ -147,167 +150,70 @@ impl NanoDet {
 }
 
 impl Family for NanoDet {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn side(&self) -> usize {
-        self.side
-    }
-
-    fn normalisation(&self) -> Normalisation {
-        NORMALISATION
-    }
-
     fn decode(
         &self,
-        outputs: &[&[f32]],
+        outputs: &[Output<'_>],
         letterbox: &Letterbox,
         thresholds: &Thresholds,
     ) -> Result<Vec<Detection>, OutputError> {
-        let output = |index: usize, expected: usize| {
-            let found = outputs.get(index).copied().unwrap_or_default();
-            if found.len() == expected {
-                return Ok(found);
-            }
-            Err(OutputError {
-                index,
-                expected,
-                found: found.len(),
-            })
-        };
+        let row = EDGES * self.bins;
         let mut detections = Vec::new();
-        let mut cells_over = Vec::new();
+        let mut found = Vec::new();
         for head in self.heads {
-            let cells = (self.side / head.stride).pow(2);
-            let scores = output(head.scores, cells * self.classes)?;
-            let distances = output(head.distances, cells * EDGES * self.bins)?;
-            cells_over.clear();
-            self.arch.dispatch(CellsOver {
-                scores,
-                classes: self.classes,
-                score_min: thresholds.score_min,
-                cells: &mut cells_over,
-            });
-            for &cell in &cells_over {
-                let (class, score) = best(&scores[cell * self.classes..][..self.classes]);
-                let row = EDGES * self.bins;
-                let bounds = self.bounds(head.stride, cell, &distances[cell * row..][..row]);
-                // A model gone wrong may give NaN distances; such a box is no detection.
-                if bounds.is_valid() {
-                    detections.push(Detection {
-                        bounds,
-                        score: score.min(1.0),
-                        class,
-                    });
-                }
+            let [across, down] = cells(self.size, head.stride);
+            let scores = values(outputs, head.scores, across * down * self.classes)?;
+            let distances = values(outputs, head.distances, across * down * row)?;
+            let score_min = thresholds.score_min;
+            rows_over(self.arch, scores, self.classes, score_min, &mut found);
+            for &cell in &found {
+                let scores = &scores[cell * self.classes..][..self.classes];
+                let (class, score) = best(scores.iter().copied());
+                detections.push(Detection {
+                    bounds: self.bounds(head.stride, cell, &distances[cell * row..][..row]),
+                    score,
+                    class,
+                    landmarks: Landmarks::NONE,
+                });
             }
         }
-        suppress(&mut detections, thresholds.nms_iou, DETECTIONS_MAX);
-        for detection in &mut detections {
-            let bounds = letterbox.to_picture(&detection.bounds);
-            detection.bounds = bounds.clipped(letterbox.picture);
-        }
-        // What lies wholly in the padding shows nothing of the picture.
-        detections.retain(|detection| detection.bounds.area() > 0.0);
-        Ok(detections)
-    }
-}
-
-fn side_of(inputs: &[Port]) -> Option<usize> {
-    let [input] = inputs else { return None };
-    let [-1 | 1, 3, height, width] = input.shape[..] else {
-        return None;
-    };
-    let side = usize::try_from(width).ok()?;
-    let fits = input.is_f32 && height == width && (32..=4096).contains(&side);
-    (fits && side.is_multiple_of(32)).then_some(side)
-}
-
-/// The best class of a cell and its score; the lower class on a tie.
-fn best(scores: &[f32]) -> (u16, f32) {
-    let numbered = (0_u16..).zip(scores.iter().copied());
-    numbered.fold((0, f32::NEG_INFINITY), |best, (class, score)| {
-        if score > best.1 { (class, score) } else { best }
-    })
-}
-
-/// Finds the cells of which any class reaches the least score: nearly all of decoding is
-/// this one comparison over all cells and classes.
-struct CellsOver<'a> {
-    scores: &'a [f32],
-    classes: usize,
-    score_min: f32,
-    cells: &'a mut Vec<usize>,
-}
-
-impl WithSimd for CellsOver<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let rows = self.scores.chunks_exact(self.classes);
-        for (cell, row) in rows.enumerate() {
-            let over = row
-                .iter()
-                .fold(false, |over, score| over | (*score >= self.score_min));
-            if over {
-                self.cells.push(cell);
-            }
-        }
+        Ok(to_objects(detections, Some(thresholds.nms_iou), letterbox))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use contract::geometry::PixelSize;
-
+    use super::super::Element;
+    use super::super::testing::{assert_box, decode_picture, port, square};
     use super::*;
 
-    const SIDE: usize = 416;
+    const SIDE: u32 = 416;
     const CLASSES: usize = 80;
     const BINS: usize = 11;
-    const LOOSE: Thresholds = Thresholds {
-        score_min: 0.4,
-        nms_iou: 0.6,
-    };
 
-    fn port(name: &str, shape: &[i64]) -> Port {
-        Port {
-            name: name.to_owned(),
-            is_f32: true,
-            shape: shape.to_vec(),
-        }
-    }
-
-    fn ports() -> (Vec<Port>, Vec<Port>) {
-        let outputs = [
-            port("cls8", &[-1, 2704, 80]),
-            port("cls16", &[-1, 676, 80]),
-            port("cls32", &[-1, 169, 80]),
-            port("reg8", &[-1, 2704, 44]),
-            port("reg16", &[-1, 676, 44]),
-            port("reg32", &[-1, 169, 44]),
-        ];
-        (vec![port("images", &[-1, 3, 416, 416])], outputs.to_vec())
+    fn ports() -> Vec<Port> {
+        vec![
+            port("cls8", &[1, 2704, 80]),
+            port("cls16", &[1, 676, 80]),
+            port("cls32", &[1, 169, 80]),
+            port("reg8", &[1, 2704, 44]),
+            port("reg16", &[1, 676, 44]),
+            port("reg32", &[1, 169, 44]),
+        ]
     }
 
     fn nanodet() -> NanoDet {
-        let (inputs, outputs) = ports();
-        NanoDet::bind(&inputs, &outputs, CLASSES).expect("these are its shapes")
+        NanoDet::bind(square(SIDE), &ports(), CLASSES).expect("these are its shapes")
     }
 
     /// Outputs with nothing in them, in the order of [`ports`].
-    struct Outputs([Vec<f32>; 6]);
+    struct Outputs(Vec<Vec<f32>>);
 
     impl Outputs {
         fn empty() -> Self {
-            let cells = STRIDES.map(|stride| (SIDE / stride).pow(2));
+            let cells = STRIDES.map(|stride| (SIDE / stride).pow(2) as usize);
             let scores = cells.map(|cells| vec![0.01; cells * CLASSES]);
             let distances = cells.map(|cells| vec![0.0; cells * EDGES * BINS]);
-            let [a, b, c] = scores;
-            let [d, e, f] = distances;
-            Self([a, b, c, d, e, f])
+            Self([scores, distances].concat())
         }
 
         /// Puts an object into a cell; distances are whole strides, certain.
@@ -318,23 +224,13 @@ mod tests {
             }
         }
 
-        fn decode(&self, picture: PixelSize) -> Vec<Detection> {
-            let slices = self.0.each_ref().map(Vec::as_slice);
-            let letterbox = Letterbox::new(picture, SIDE);
-            nanodet()
-                .decode(&slices, &letterbox, &LOOSE)
-                .expect("the lengths fit")
+        fn try_decode(&self, picture: PixelSize) -> Result<Vec<Detection>, OutputError> {
+            let letterbox = Letterbox::new(picture, square(SIDE));
+            decode_picture(&nanodet(), &ports(), &self.0, &letterbox)
         }
-    }
 
-    const SQUARE: PixelSize = PixelSize {
-        width: 416,
-        height: 416,
-    };
-
-    fn assert_bounds(got: &BoundingBox, want: [f32; 4]) {
-        for (got, want) in [got.x1, got.y1, got.x2, got.y2].into_iter().zip(want) {
-            assert!((got - want).abs() < 1e-2, "{got} is not {want}");
+        fn decode(&self, picture: PixelSize) -> Vec<Detection> {
+            self.try_decode(picture).expect("the lengths fit")
         }
     }
 
@@ -345,12 +241,12 @@ mod tests {
         outputs.put(2, 30, 7, 0.75, [1, 2, 3, 0]);
         // Stride 8, 52 cells a row: cell 2703 is the last, centred on (412, 412).
         outputs.put(0, 2703, 0, 0.5, [10, 5, 10, 10]);
-        let found = outputs.decode(SQUARE);
+        let found = outputs.decode(square(SIDE));
         assert_eq!(found.len(), 2);
         assert_eq!((found[0].class, found[0].score), (7, 0.75));
-        assert_bounds(&found[0].bounds, [112.0, 16.0, 240.0, 80.0]);
+        assert_box(&found[0], [112.0, 16.0, 240.0, 80.0]);
         assert_eq!((found[1].class, found[1].score), (0, 0.5));
-        assert_bounds(&found[1].bounds, [332.0, 372.0, 416.0, 416.0]);
+        assert_box(&found[1], [332.0, 372.0, 416.0, 416.0]);
     }
 
     #[test]
@@ -362,7 +258,7 @@ mod tests {
             width: 832,
             height: 624,
         });
-        assert_bounds(&found[0].bounds, [0.0, 200.0, 80.0, 456.0]);
+        assert_box(&found[0], [0.0, 200.0, 80.0, 456.0]);
     }
 
     #[test]
@@ -373,10 +269,8 @@ mod tests {
             // Bins 2 and 4 equally likely: 3 strides. Cell 84 is the middle, (208, 208).
             outputs.0[5][(84 * EDGES + edge) * BINS + 4] = 60.0;
         }
-        assert_bounds(
-            &outputs.decode(SQUARE)[0].bounds,
-            [112.0, 112.0, 304.0, 304.0],
-        );
+        let found = outputs.decode(square(SIDE));
+        assert_box(&found[0], [112.0, 112.0, 304.0, 304.0]);
     }
 
     #[test]
@@ -385,7 +279,7 @@ mod tests {
         outputs.put(2, 84, 3, 0.6, [3, 3, 3, 3]);
         outputs.put(2, 84, 5, 0.8, [3, 3, 3, 3]);
         outputs.put(2, 85, 5, 0.7, [4, 3, 2, 3]);
-        let found = outputs.decode(SQUARE);
+        let found = outputs.decode(square(SIDE));
         assert_eq!(found.len(), 1);
         assert_eq!((found[0].class, found[0].score), (5, 0.8));
     }
@@ -397,7 +291,7 @@ mod tests {
         outputs.put(0, 700, 0, f32::NAN, [1, 1, 1, 1]);
         outputs.put(1, 300, 0, 0.9, [1, 1, 1, 1]);
         outputs.0[4][300 * EDGES * BINS] = f32::NAN;
-        assert!(outputs.decode(SQUARE).is_empty());
+        assert!(outputs.decode(square(SIDE)).is_empty());
         // Wholly inside the padding above a wide picture.
         outputs.put(0, 5, 0, 0.9, [1, 0, 1, 1]);
         let wide = PixelSize {
@@ -409,11 +303,9 @@ mod tests {
 
     #[test]
     fn outputs_of_another_length_are_refused() {
-        let outputs = Outputs::empty();
-        let mut slices = outputs.0.each_ref().map(Vec::as_slice);
-        slices[4] = &slices[4][1..];
-        let letterbox = Letterbox::new(SQUARE, SIDE);
-        let error = nanodet().decode(&slices, &letterbox, &LOOSE);
+        let mut outputs = Outputs::empty();
+        outputs.0[4].pop();
+        let error = outputs.try_decode(square(SIDE));
         assert_eq!(
             error.expect_err("one is short").to_string(),
             "output 4 of the model has 29743 values instead of 29744"
@@ -422,33 +314,57 @@ mod tests {
 
     #[test]
     fn any_order_of_outputs_is_recognised() {
-        let (inputs, mut outputs) = ports();
-        outputs.reverse();
-        let bound = NanoDet::bind(&inputs, &outputs, CLASSES).expect("only the order differs");
+        let mut ports = ports();
+        ports.reverse();
+        let bound = NanoDet::bind(square(SIDE), &ports, CLASSES).expect("only the order differs");
         assert_eq!(bound.heads.map(|head| head.scores), [5, 4, 3]);
         assert_eq!(bound.heads.map(|head| head.distances), [2, 1, 0]);
-        assert_eq!((bound.side, bound.bins), (416, 11));
+        assert_eq!(bound.bins, 11);
+    }
+
+    #[test]
+    fn a_wide_input_has_more_columns_than_rows() {
+        let size = PixelSize {
+            width: 64,
+            height: 32,
+        };
+        let rows = [32, 8, 2];
+        let scores = rows.map(|rows| port("cls", &[1, rows, 2]));
+        let distances = rows.map(|rows| port("reg", &[1, rows, 32]));
+        let ports = [scores, distances].concat();
+        let family = NanoDet::bind(size, &ports, 2).expect("these are its shapes");
+        let mut outputs = super::super::testing::zeros(&ports);
+        // Stride 16, 4 cells a row: cell 6 is column 2, row 1, centred on (40, 24).
+        outputs[1][6 * 2] = 0.5;
+        for edge in 0..EDGES {
+            outputs[4][(6 * EDGES + edge) * 8] = 60.0;
+        }
+        outputs[4][(6 * EDGES + 2) * 8 + 1] = 60.0;
+        outputs[4][(6 * EDGES + 3) * 8 + 1] = 60.0;
+        let letterbox = Letterbox::new(size, size);
+        let found = decode_picture(&family, &ports, &outputs, &letterbox);
+        // Half a stride to the right and below, for either distance is as likely.
+        assert_box(
+            &found.expect("the lengths fit")[0],
+            [40.0, 24.0, 48.0, 32.0],
+        );
     }
 
     #[test]
     fn other_shapes_are_refused_by_name() {
-        let (inputs, outputs) = ports();
-        let text = |inputs: &[Port], outputs: &[Port], classes| {
-            let error = NanoDet::bind(inputs, outputs, classes);
+        let text = |outputs: &[Port], classes| {
+            let error = NanoDet::bind(square(SIDE), outputs, classes);
             error.expect_err("the shapes differ").to_string()
         };
-        assert_eq!(
-            text(&[port("x", &[1, 3, 640, 480])], &outputs, CLASSES),
-            "not a nanodet model: expected one input f32[?,3,S,S] with S a multiple of 32; found x f32[1,3,640,480]"
-        );
-        let labels = text(&inputs, &outputs, 2);
+        let labels = text(&ports(), 2);
         assert!(labels.contains("for 2 labels"), "{labels}");
-        assert!(labels.contains("f32[?,2704,2]"), "{labels}");
-        assert!(labels.contains("cls8 f32[?,2704,80]"), "{labels}");
-        let missing = text(&inputs, &outputs[..5], CLASSES);
+        assert!(labels.contains("f32[1,2704,2]"), "{labels}");
+        assert!(labels.contains("cls8 f32[1,2704,80]"), "{labels}");
+        let missing = text(&ports()[..5], CLASSES);
         assert!(missing.contains("found cls8"), "{missing}");
-        let mut other_type = inputs.clone();
-        other_type[0].is_f32 = false;
-        assert!(text(&other_type, &outputs, CLASSES).contains("not f32 [?,3,416,416]"));
+        let mut other_type = ports();
+        other_type[0].element = Element::Other;
+        let text = text(&other_type, CLASSES);
+        assert!(text.contains("of another type [1,2704,80]"), "{text}");
     }
 }

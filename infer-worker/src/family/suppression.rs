@@ -28,6 +28,7 @@ pub fn suppress(detections: &mut Vec<Detection>, iou_max: f32, keep_max: usize) 
 
 #[cfg(test)]
 mod tests {
+    use contract::detection::Landmarks;
     use contract::geometry::BoundingBox;
     use proptest::prelude::*;
 
@@ -38,6 +39,7 @@ mod tests {
             bounds: BoundingBox { x1, y1, x2, y2 },
             score,
             class,
+            landmarks: Landmarks::NONE,
         }
     }
 

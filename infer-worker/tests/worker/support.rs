@@ -14,8 +14,8 @@ use contract::ledger::InferCounters;
 use contract::motion::Cells;
 use contract::name::{ModelName, StreamName, WorkerId};
 use contract::spec::{
-    FrameServiceSpec, InferSpec, InferStreamSpec, ModelFamily, QueuePolicy, Role, RuleSource,
-    WorkerSpec,
+    FrameServiceSpec, InferSpec, InferStreamSpec, InputSpec, ModelFamily, QueuePolicy, Role,
+    RuleSource, WorkerSpec,
 };
 use frame_bus::supervision::{BASE, Root};
 use frame_bus::{
@@ -147,6 +147,7 @@ impl World {
             model: model_name(),
             file: file.to_owned(),
             family: ModelFamily::Nanodet,
+            input: InputSpec::default(),
             labels: labels(),
             score_min: 0.4,
             nms_iou: 0.6,

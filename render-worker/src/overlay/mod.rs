@@ -55,6 +55,8 @@ pub enum Mark {
 pub struct Object<'a> {
     /// Where; a box that is not valid is not drawn.
     pub bounds: BoundingBox,
+    /// Points that the model found on it, drawn as dots where its box is drawn.
+    pub landmarks: &'a [Point],
     /// Class name.
     pub label: &'a str,
     /// How sure the model was; `None` for a predicted box.
@@ -189,6 +191,7 @@ impl Overlay {
         let boxes = self.layers.boxes;
         let boxed = objects.filter(|object| boxes || object.colour.is_some());
         self.draw_boxes(&mut canvas, boxed.clone());
+        self.draw_landmarks(&mut canvas, boxed.clone());
         self.draw_labels(&mut canvas, boxed);
         if self.layers.status {
             self.draw_status(&mut canvas, status);
@@ -259,6 +262,26 @@ impl Overlay {
                 None,
             );
             shape::outline(canvas, outer, width, colour, 255, dash);
+        }
+    }
+
+    fn draw_landmarks<'a>(
+        &self,
+        canvas: &mut Canvas<'_>,
+        objects: impl Iterator<Item = Object<'a>>,
+    ) {
+        #[expect(clippy::cast_precision_loss, reason = "a line is a few pixels wide")]
+        let width = self.style.line as f32 * 2.0;
+        for object in objects {
+            let colour = self.line_colour(&object);
+            for point in object.landmarks {
+                let rim = Stroke::new(*point, *point, width + 2.0);
+                let dot = Stroke::new(*point, *point, width);
+                if let (Some(rim), Some(dot)) = (rim, dot) {
+                    rim.draw(canvas, self.palette.ink);
+                    dot.draw(canvas, colour);
+                }
+            }
         }
     }
 

@@ -33,6 +33,7 @@ fn layers(boxes: bool, trails: bool, zones: bool, status: bool) -> OverlaySpec {
 fn object(bounds: BoundingBox) -> Object<'static> {
     Object {
         bounds,
+        landmarks: &[],
         label: "person",
         score: Some(0.83),
         track: Some(12),
@@ -221,6 +222,28 @@ fn predicted_boxes_are_dashed() {
         dashed * 3 > solid && dashed * 3 < solid * 2,
         "{dashed} of {solid}"
     );
+}
+
+#[test]
+fn landmarks_are_dots_where_the_box_is_drawn() {
+    let size = SIZES[0];
+    let points = [[300.5, 200.5], [f32::NAN, 1.0], [1e9, 1e9]];
+    let object = Object {
+        landmarks: &points,
+        ..object(bounds(size, [0.4, 0.4, 0.6, 0.8]))
+    };
+    let dot = Area {
+        left: 299,
+        top: 199,
+        right: 302,
+        bottom: 202,
+    };
+    let pixels = |layers| {
+        let drawn = Drawn::new(size, layers, &[], &[object]);
+        drawn.count(dot, |luma| luma == colour().y)
+    };
+    assert!(pixels(layers(true, false, false, false)) >= 5);
+    assert_eq!(pixels(layers(false, true, true, false)), 0);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use contract::clock::monotonic_ns;
 use contract::control::{FileKind, FileRecord, FrameRecord, FromWorker, ToWorker};
-use contract::detection::Detection;
+use contract::detection::{Detection, Landmarks};
 use contract::event::Event;
 use contract::geometry::{BoundingBox, I420Layout, PixelSize};
 use contract::ledger::{Counters, RenderCounters};
@@ -15,7 +15,7 @@ use contract::motion::Cells;
 use contract::name::{StreamName, WorkerId};
 use contract::spec::{
     EncodeSpec, FrameServiceSpec, OverlaySpec, QueuePolicy, RecordSpec, RenderModelSpec,
-    RenderSpec, Role, RuleSource, TrackerSpec, WorkerSpec,
+    RenderSpec, Role, RuleSource, TrackerAlgorithm, TrackerSpec, WorkerSpec,
 };
 use frame_bus::supervision::{BASE, Root};
 use frame_bus::{
@@ -223,6 +223,7 @@ impl Bench {
             },
             score,
             class: 0,
+            landmarks: Landmarks::NONE,
         };
         self.answer(number, number, Outcome::Detections(&[detection]));
     }
@@ -268,10 +269,12 @@ fn render_spec(root: &Root, policy: QueuePolicy) -> RenderSpec {
         }],
         max_latency_ms: 60_000,
         tracker: TrackerSpec {
+            algorithm: TrackerAlgorithm::Botsort,
             high_score: 0.5,
             new_track_score: 0.6,
             iou_min: 0.1,
             lost_timeout_ms: 2000,
+            camera_motion: true,
         },
         rules: rules(RULES),
         labels: BTreeMap::new(),

@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::text::print_table;
 use super::{CommandError, Format, print_json};
+use crate::models::tool::Tool;
 use crate::store;
 
 /// GStreamer elements that workers cannot do without, and the Debian package of each.
@@ -86,6 +87,7 @@ pub(super) fn doctor(
         data_directory(data),
         open_files(),
         processor(),
+        model_tools(),
     ]);
     if format.json {
         print_json(out, &checks)?;
@@ -312,6 +314,18 @@ fn processor() -> Check {
         Verdict::Ok,
         format!("{cpus} CPUs {}", flags.join(" ")),
     )
+}
+
+/// Without it everything runs, but `sluice models` quantises and converts nothing.
+fn model_tools() -> Check {
+    let name = "model tools";
+    match Tool::quantizing_python() {
+        Ok(python) => Check::new(name, Verdict::Ok, python.program().display().to_string()),
+        Err(error) => {
+            let text = format!("{error}; only `sluice models quantize` and some fetches need it");
+            Check::new(name, Verdict::Warn, text)
+        }
+    }
 }
 
 /// The instruction sets that inference gains most from, as the kernel names them.

@@ -7,6 +7,8 @@
 mod doctor;
 mod export;
 mod listing;
+mod models;
+mod progress;
 mod reload;
 mod rules;
 mod run;
@@ -86,6 +88,9 @@ pub enum Command {
     /// Check, format, test, replay and explain rules.
     #[command(subcommand)]
     Rules(rules::RulesCommand),
+    /// List, fetch, measure and quantise models.
+    #[command(subcommand)]
+    Models(models::ModelsCommand),
     /// Check what this machine has and lacks.
     Doctor(Format),
     /// Print the JSON Schema of run configs.
@@ -222,6 +227,7 @@ fn dispatch(arguments: Arguments, out: &mut impl Write) -> Result<Exit, CommandE
         Command::Events(query) => listing::events(data, &query, out),
         Command::Export(export) => export::export(data, &export, out),
         Command::Rules(command) => rules::rules(data, &command, out),
+        Command::Models(command) => models::models(&command, out),
         Command::Doctor(format) => doctor::doctor(data, format, out),
         Command::Schema => {
             print_json(out, &config::schema())?;

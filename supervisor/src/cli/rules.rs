@@ -8,7 +8,6 @@ mod explain;
 mod fmt;
 mod past;
 mod playback;
-mod progress;
 mod replay;
 mod test;
 
@@ -22,6 +21,7 @@ use contract::exit::Exit;
 use contract::name::StreamName;
 use dsl::{Diagnostic, RuleFile};
 
+use super::progress;
 use super::{CommandError, Format, LAST, environment, load_config, open_store, print_json};
 use crate::config::Problems;
 use crate::store::Reader;

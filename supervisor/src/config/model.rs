@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use contract::spec::ModelFamily;
+use contract::spec::{ColourOrder, InputSpec, ModelFamily};
 
 use super::Fraction;
 use super::code;
@@ -35,14 +35,21 @@ pub(super) const MODEL: Section = Section {
         Key {
             name: "family",
             doc: "How its input is made and its output read.",
-            kind: Kind::Choice(&["nanodet"]),
+            kind: Kind::Choice(&FAMILIES),
             absent: Absent::Required,
         },
         Key {
+            name: "input",
+            doc: "What the file leaves open of its input, and how pixels become its values.",
+            kind: Kind::Section(&INPUT),
+            absent: Absent::Optional,
+        },
+        Key {
             name: "labels",
-            doc: "Class names, by class index: `coco`, a file with one name a line, or a list.",
+            doc: "Class names, by class index: `coco`, a file with one name a line, or a list. \
+                  A family that finds faces only needs none.",
             kind: Kind::TextOrList,
-            absent: Absent::Required,
+            absent: Absent::Optional,
         },
         Key {
             name: "score",
@@ -52,9 +59,10 @@ pub(super) const MODEL: Section = Section {
         },
         Key {
             name: "nms",
-            doc: "Of two boxes of one class that overlap more (IoU), only the better stays.",
+            doc: "Of two boxes of one class that overlap more (IoU), only the better stays. \
+                  When absent: what the authors of the family use.",
             kind: Kind::Fraction,
-            absent: Absent::Default("0.6"),
+            absent: Absent::Optional,
         },
         Key {
             name: "sessions",
@@ -65,6 +73,53 @@ pub(super) const MODEL: Section = Section {
     ],
 };
 
+/// The keys of a model's input.
+const INPUT: Section = Section {
+    name: "input",
+    doc: "A model's input, where the file or the family leave it open.",
+    keys: &[
+        Key {
+            name: "size",
+            doc: "The size to run at, for a file that takes any. When absent: what is usual for the family.",
+            kind: Kind::Size,
+            absent: Absent::Optional,
+        },
+        Key {
+            name: "color",
+            doc: "Order of the channels. When absent: the family's.",
+            kind: Kind::Choice(&COLOURS),
+            absent: Absent::Optional,
+        },
+        Key {
+            name: "mean",
+            doc: "Subtracted from each channel, on the scale 0 to 255, in the order of the channels. \
+                  When absent: the family's.",
+            kind: Kind::Channels(0.0, 255.0),
+            absent: Absent::Optional,
+        },
+        Key {
+            name: "std",
+            doc: "What each channel is divided by after that. When absent: the family's.",
+            kind: Kind::Channels(0.01, 1000.0),
+            absent: Absent::Optional,
+        },
+    ],
+};
+
+/// The families by name, for the table of keys.
+const FAMILIES: [&str; ModelFamily::ALL.len()] = {
+    let mut names = [""; ModelFamily::ALL.len()];
+    let mut index = 0;
+    while index < names.len() {
+        names[index] = ModelFamily::ALL[index].as_str();
+        index += 1;
+    }
+    names
+};
+
+/// The orders of colours by name, for the table of keys.
+const COLOURS: [&str; 2] = [ColourOrder::ALL[0].as_str(), ColourOrder::ALL[1].as_str()];
+
 /// A checked model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelConfig {
@@ -72,6 +127,8 @@ pub struct ModelConfig {
     pub file: PathBuf,
     /// How its input is made and its output read.
     pub family: ModelFamily,
+    /// What is said of its input.
+    pub input: InputSpec,
     /// Class names, by class index; none twice.
     pub labels: Vec<String>,
     /// Detections below are not reported.
@@ -87,14 +144,20 @@ impl ModelConfig {
         let file = fields
             .text("file")
             .and_then(|path| fields.reader.file("model file", &path));
-        let family = fields.choice("family");
-        let labels = read_labels(fields);
+        let named = |name| ModelFamily::ALL.into_iter().find(|f| f.as_str() == name);
+        let family = fields.choice("family").and_then(named);
+        let input = fields.section("input").map(|input| read_input(&input));
+        let labels = read_labels(fields, family);
         let score = fields.fraction("score");
-        let nms = fields.fraction("nms");
+        let nms = match fields.node("nms") {
+            Some(_) => fields.fraction("nms"),
+            None => family.and_then(nms_default),
+        };
         let sessions = fields.integer_or_word("sessions");
         Some(Self {
             file: file?,
-            family: family.map(|_| ModelFamily::Nanodet)?,
+            family: family?,
+            input: input?,
             labels: labels?,
             score: score?,
             nms: nms?,
@@ -103,9 +166,40 @@ impl ModelConfig {
     }
 }
 
-fn read_labels(fields: &Fields<'_>) -> Option<Vec<String>> {
+/// What is absent stays open; what is wrong is reported.
+fn read_input(fields: &Fields<'_>) -> InputSpec {
+    let named = |name| ColourOrder::ALL.into_iter().find(|o| o.as_str() == name);
+    InputSpec {
+        size: fields.size("size"),
+        colour: fields.choice("color").and_then(named),
+        mean: fields.channels("mean"),
+        deviation: fields.channels("std"),
+    }
+}
+
+/// The overlap that the authors of a family allow in their own programs.
+fn nms_default(family: ModelFamily) -> Option<Fraction> {
+    Fraction::new(match family {
+        // Its outputs are final, or there is nothing to overlap.
+        ModelFamily::Ssd | ModelFamily::Classifier => 1.0,
+        ModelFamily::Yolov8 => 0.7,
+        ModelFamily::Nanodet => 0.6,
+        ModelFamily::Yolox => 0.45,
+        ModelFamily::Scrfd => 0.4,
+        ModelFamily::Centerface | ModelFamily::Blazeface => 0.3,
+    })
+}
+
+fn read_labels(fields: &Fields<'_>, family: Option<ModelFamily>) -> Option<Vec<String>> {
     let reader = fields.reader;
-    let node = fields.node("labels")?;
+    let only_label = family.and_then(ModelFamily::only_label);
+    let Some(node) = fields.node("labels") else {
+        // Of a family that is not known it cannot be said whether it needs labels.
+        if family.is_some() && only_label.is_none() {
+            fields.report_missing("labels");
+        }
+        return only_label.map(|label| vec![label.to_owned()]);
+    };
     let placed: Vec<(String, Range<usize>)> = if let Some(items) = node.as_sequence() {
         items
             .iter()
@@ -152,6 +246,11 @@ fn read_labels(fields: &Fields<'_>) -> Option<Vec<String>> {
         );
         reader.report(reader.problem(code::WRONG_VALUE, &node.span, message));
         return None;
+    }
+    if let (Some(label), [_, (_, span), ..]) = (only_label, &placed[..]) {
+        let message = format!("this family finds one class only, not {}", placed.len());
+        let problem = reader.problem(code::WRONG_VALUE, span, message);
+        reader.report(problem.helped(format!("leave `labels` out: the class is `{label}`")));
     }
     let mut indices = HashMap::new();
     for (index, (label, span)) in placed.iter().enumerate() {

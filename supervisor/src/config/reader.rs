@@ -247,28 +247,32 @@ impl<'a> Fields<'a> {
                 report_unknown(reader, section, entry, title.1);
             }
         }
-        for key in section.keys {
-            let entry = entries.iter().find(|entry| entry.key.text == key.name);
-            let missing = entry.is_none_or(|entry| entry.value.is_null());
-            if missing && matches!(key.absent, Absent::Required) {
-                reader.report(
-                    reader
-                        .problem(
-                            code::MISSING_KEY,
-                            entry.map_or(title.0, |entry| &entry.key.span),
-                            format!("{} has no `{}`", title.1, key.name),
-                        )
-                        .helped(format!("add `{}:`. {}", key.name, key.doc)),
-                );
-            }
-        }
-        Some(Self {
+        let fields = Self {
             reader,
             title: title.1.to_owned(),
             section,
             entries,
             span: title.0.clone(),
-        })
+        };
+        for key in section.keys {
+            let entry = entries.iter().find(|entry| entry.key.text == key.name);
+            let missing = entry.is_none_or(|entry| entry.value.is_null());
+            if missing && matches!(key.absent, Absent::Required) {
+                fields.report_missing(key.name);
+            }
+        }
+        Some(fields)
+    }
+
+    /// Reports that a key is not there which, as things are, must be.
+    pub(super) fn report_missing(&self, name: &str) {
+        let (reader, key) = (self.reader, self.key(name));
+        let problem = reader.problem(
+            code::MISSING_KEY,
+            &self.span(name),
+            format!("{} has no `{name}`", self.title),
+        );
+        reader.report(problem.helped(format!("add `{name}:`. {}", key.doc)));
     }
 
     /// The value written for a key; `None` when absent or `null`.
@@ -400,6 +404,32 @@ impl<'a> Fields<'a> {
         })
     }
 
+    /// Three numbers in the range of the table.
+    pub(super) fn channels(&self, name: &str) -> Option<[f32; 3]> {
+        let node = self.node(name)?;
+        let key = self.key(name);
+        let Kind::Channels(least, most) = key.kind else {
+            panic!("`{name}` of `{}` is no list of channels", self.section.name)
+        };
+        let number = |item: &Node| {
+            let number = item.as_scalar()?.text.parse().ok()?;
+            (least..=most).contains(&number).then_some(number)
+        };
+        let Some(items) = node.as_sequence() else {
+            self.report_wrong(key, node, code::WRONG_TYPE);
+            return None;
+        };
+        let numbers: Option<Vec<f32>> = items.iter().map(number).collect();
+        let channels = numbers.and_then(|numbers| numbers.try_into().ok());
+        if channels.is_none() {
+            let (reader, expected) = (self.reader, key.kind.expected());
+            let written = reader.as_written(&node.span);
+            let message = format!("`{name}` must be {expected}, not `{written}`");
+            reader.report(reader.problem(code::WRONG_VALUE, &node.span, message));
+        }
+        channels
+    }
+
     /// A section; one that is absent reads as one with no keys.
     pub(super) fn section(&self, name: &str) -> Option<Fields<'a>> {
         let section = match self.key(name).kind {
@@ -457,6 +487,7 @@ impl<'a> Fields<'a> {
                 }
                 Kind::Map(_) => drop(self.map(key.name)),
                 Kind::List(_) | Kind::Polygons => drop(self.list(key.name)),
+                Kind::Channels(..) => drop(self.channels(key.name)),
                 Kind::TextOrList => {}
             }
         }

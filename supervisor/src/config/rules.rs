@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use contract::name::ModelName;
-use contract::spec::{ModelFamily, RuleSource};
+use contract::spec::RuleSource;
 
 use super::files::{FileKind, SourceFile};
 use super::load::read_text;
@@ -159,12 +159,6 @@ fn context(models: &BTreeMap<ModelName, ModelConfig>) -> dsl::Context {
             .flat_map(|model| model.labels.iter().cloned())
             .collect(),
         models: models.keys().map(ToString::to_string).collect(),
-        landmarks: models.values().any(|model| finds_landmarks(model.family)),
-    }
-}
-
-fn finds_landmarks(family: ModelFamily) -> bool {
-    match family {
-        ModelFamily::Nanodet => false,
+        landmarks: models.values().any(|model| model.family.finds_landmarks()),
     }
 }

@@ -118,6 +118,13 @@ fn kind(kind: &Kind, definitions: &mut Map<String, Value>) -> Value {
             "additionalProperties": self::kind(inner, definitions)
         }),
         Kind::List(inner) => json!({ "type": "array", "items": self::kind(inner, definitions) }),
+        Kind::Channels(least, most) => json!({
+            "type": "array",
+            "items": or_interpolated(&json!({
+                "type": "number", "minimum": f64::from(*least), "maximum": f64::from(*most)
+            })),
+            "minItems": 3, "maxItems": 3
+        }),
         Kind::TextOrList => {
             let text = self::kind(&Kind::Text, definitions);
             json!({ "anyOf": [text, { "type": "array", "items": text, "minItems": 1 }] })

@@ -89,6 +89,8 @@ pub(super) enum Kind {
     TextOrList,
     /// Polygons of normalised points.
     Polygons,
+    /// Three numbers in a range, one for each channel of a colour picture.
+    Channels(f32, f32),
 }
 
 impl Kind {
@@ -124,6 +126,9 @@ impl Kind {
             Self::TextOrList => "a text or a list of texts".to_owned(),
             Self::Polygons => {
                 "a list of polygons, each of 3 or more points `[x, y]` from 0 to 1".to_owned()
+            }
+            Self::Channels(least, most) => {
+                format!("three numbers, one a channel, each from {least} to {most}")
             }
         }
     }

@@ -468,6 +468,7 @@ fn infer_changes(old: &InferSpec, new: &InferSpec) -> Changes {
         model,
         file,
         family,
+        input,
         labels,
         score_min,
         nms_iou,
@@ -488,6 +489,7 @@ fn infer_changes(old: &InferSpec, new: &InferSpec) -> Changes {
         [
             ("file", *file != old.file),
             ("family", *family != old.family),
+            ("input", *input != old.input),
             ("labels", *labels != old.labels),
             ("names", *model != old.model || *library != old.library),
         ],

@@ -3,6 +3,7 @@
 mod cameras;
 mod junk;
 mod kills;
+mod models;
 mod overload;
 mod reload;
 mod rules_on_clip;

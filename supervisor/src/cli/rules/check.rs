@@ -3,7 +3,6 @@
 use std::io::Write;
 
 use contract::exit::Exit;
-use contract::spec::ModelFamily;
 use dsl::{Action, Anchor, Context, Cost, Line, Rule, RuleFile, SnapshotOf, Subject, Zone};
 use serde::Serialize;
 
@@ -74,9 +73,10 @@ fn context(config: &RunConfig) -> Context {
     Context {
         labels: labels.cloned().collect(),
         models: config.models.keys().map(ToString::to_string).collect(),
-        landmarks: config.models.values().any(|model| match model.family {
-            ModelFamily::Nanodet => false,
-        }),
+        landmarks: config
+            .models
+            .values()
+            .any(|model| model.family.finds_landmarks()),
     }
 }
 

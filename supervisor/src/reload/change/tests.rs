@@ -319,7 +319,7 @@ fn services(role: &Role) -> impl Iterator<Item = FrameServiceSpec> {
             .iter()
             .map(|stream| stream.frames.clone())
             .collect(),
-        Role::Gateway(_) => Vec::new(),
+        Role::Gateway(_) | Role::Study(_) => Vec::new(),
     }
     .into_iter()
 }

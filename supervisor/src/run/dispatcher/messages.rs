@@ -65,6 +65,8 @@ impl Dispatcher {
                 self.setting.store.offer(Row::File(file));
             }
             FromWorker::Failing(text) => self.seats[member].last_words = text,
+            // Answers questions that no run asks.
+            FromWorker::Studied(_) => {}
             FromWorker::Reconfigured { generation, result } => {
                 self.reconfigured(member, generation, result);
             }

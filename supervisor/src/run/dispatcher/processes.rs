@@ -15,6 +15,7 @@ use crate::run::screen::Severity;
 use crate::store::{Committed, Row};
 use crate::supervision::life::{End, LifeAction, LifeEvent};
 use crate::supervision::process::{Process, ProcessEvent, Report};
+use crate::supervision::spawner::worker_environment;
 
 impl Dispatcher {
     pub(super) fn act(&mut self, member: usize, action: LifeAction) {
@@ -175,28 +176,4 @@ impl Dispatcher {
             self.send(member, &ToWorker::EventCommitted(committed.event.clone()));
         }
     }
-}
-
-/// What of our own environment a worker needs: to find programs, libraries, plug-ins and
-/// devices, and to log. Passwords that a config names are in the environment, too.
-fn worker_environment() -> Vec<(String, String)> {
-    const NAMES: [&str; 8] = [
-        "HOME",
-        "LANG",
-        "LD_LIBRARY_PATH",
-        "PATH",
-        "RUST_BACKTRACE",
-        "SLUICE_LOG",
-        "TMPDIR",
-        "TZ",
-    ];
-    const PREFIXES: [&str; 7] = ["CUDA_", "GST_", "LC_", "LIBVA_", "NVIDIA_", "ORT_", "XDG_"];
-    let needed = |name: &str| {
-        NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-    };
-    let variables = std::env::vars_os().filter_map(|(name, value)| {
-        let (name, value) = (name.into_string().ok()?, value.into_string().ok()?);
-        needed(&name).then_some((name, value))
-    });
-    variables.collect()
 }

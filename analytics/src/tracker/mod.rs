@@ -1,17 +1,37 @@
-//! Detections to tracks: `ByteTrack`'s two associations (Zhang et al. 2022,
-//! algorithm 1) over real time.
+//! Detections to tracks, over real time.
+//!
+//! One life of a track and one motion model (`kalman`) serve three algorithms, which differ in
+//! how detections are given to tracks (`association`) and in what they look at beside boxes:
+//!
+//! | algorithm | associations | similarity | camera motion, appearance |
+//! |---|---|---|---|
+//! | SORT (Bewley et al. 2016) | strong detections with all tracks | `IoU` | no |
+//! | `ByteTrack` (Zhang et al. 2022) | strong, then weak, then tracks seen once | `IoU` | no |
+//! | BoT-SORT (Aharon et al. 2022) | the same three | `similarity` | yes |
 //!
 //! A frame for which inference answered is an *update*; one for which it did not
 //! (gated, shed, late, or the worker is away) is *coasted*. Only updates say
 //! that something is not there, so only they make a track lost. All ages and
 //! time-outs are in event time and none in frames.
 
-use contract::detection::{DETECTIONS_MAX, Detection};
-use contract::geometry::{BoundingBox, PixelSize};
-use contract::spec::TrackerSpec;
+mod appearance;
+mod assignment;
+mod association;
+mod camera_motion;
+mod kalman;
+mod similarity;
+mod track;
 
-use crate::assignment::Assignment;
-use crate::track::{Track, TrackState};
+use contract::detection::Detection;
+use contract::geometry::{BoundingBox, PixelSize};
+use contract::spec::{TrackerAlgorithm, TrackerSpec};
+
+use self::association::Association;
+use self::track::Track;
+
+pub use self::appearance::{EMBEDDING_DIMENSIONS_MAX, Embeddings};
+pub use self::camera_motion::{CameraMotion, CameraMotionEstimator};
+pub use self::track::{TRAIL_POINTS_MAX, TrackState};
 
 /// Most tracks followed at a time, confirmed or not; more detections than that begin none.
 pub const TRACKS_MAX: usize = 512;
@@ -19,16 +39,6 @@ pub const TRACKS_MAX: usize = 512;
 /// A track about which inference has said nothing for so long ends: what is
 /// drawn and decided on must rest on something seen.
 pub const COAST_NS_MAX: u64 = 10_000_000_000;
-
-/// Detections below take part in nothing (`track_low_thresh` of `ByteTrack`).
-const LOW_SCORE: f32 = 0.1;
-
-/// Smallest IoU of the second association: a weak detection must lie where the
-/// track is expected (`ByteTrack`: 0.5).
-const LOW_SCORE_IOU_MIN: f32 = 0.5;
-
-/// Smallest IoU at which a track seen once is confirmed (`ByteTrack`: 0.3).
-const TENTATIVE_IOU_MIN: f32 = 0.3;
 
 /// Two tracks overlapping more are one object (`remove_duplicate_stracks`: 0.85).
 const DUPLICATE_IOU: f32 = 0.85;
@@ -92,23 +102,7 @@ pub struct Tracker {
     tracks: Vec<Track>,
     objects: Vec<TrackedObject>,
     ended: Vec<EndedTrack>,
-    assignment: Assignment,
-    pools: Pools,
-}
-
-/// What is not matched yet in an update, by index.
-#[derive(Debug, Default)]
-struct Pools {
-    /// Confirmed tracks that the last answer had.
-    known: Vec<usize>,
-    /// Confirmed tracks that it did not.
-    lost: Vec<usize>,
-    /// Tracks seen once.
-    tentative: Vec<usize>,
-    /// Detections from `high_score` on.
-    high: Vec<usize>,
-    /// Those below, down to [`LOW_SCORE`].
-    low: Vec<usize>,
+    association: Association,
 }
 
 impl Tracker {
@@ -135,24 +129,45 @@ impl Tracker {
             tracks: Vec::new(),
             objects: Vec::new(),
             ended: Vec::new(),
-            assignment: Assignment::default(),
-            pools: Pools::default(),
+            association: Association::default(),
         }
     }
 
-    /// Other thresholds from the next frame on; tracks go on.
+    /// Other settings from the next frame on; tracks go on.
     pub fn set_spec(&mut self, spec: &TrackerSpec) {
         self.spec.clone_from(spec);
+    }
+
+    /// The picture has moved since the last frame: what is known of places moves with it.
+    ///
+    /// To be told before the frame itself, whether that is an update or coasted.
+    pub fn compensate(&mut self, motion: &CameraMotion) {
+        if self.spec.algorithm == TrackerAlgorithm::Botsort && !motion.is_identity() {
+            for track in &mut self.tracks {
+                track.compensate(motion);
+            }
+        }
     }
 
     /// Takes in a frame that inference answered for.
     ///
     /// When PTS goes back, the stream has begun anew: all tracks end first.
     pub fn update(&mut self, pts_ns: u64, size: PixelSize, detections: &[Detection]) -> Tracks<'_> {
+        self.update_with_appearance(pts_ns, size, detections, &Embeddings::NONE)
+    }
+
+    /// The same, of detections of which some or all have an embedding.
+    pub fn update_with_appearance(
+        &mut self,
+        pts_ns: u64,
+        size: PixelSize,
+        detections: &[Detection],
+        embeddings: &Embeddings<'_>,
+    ) -> Tracks<'_> {
         self.begin_frame(pts_ns, size);
-        self.pools.fill(&self.spec, &self.tracks, detections);
-        self.associate(pts_ns, detections);
-        self.begin_tracks(pts_ns, detections);
+        self.association
+            .run(&self.spec, pts_ns, &mut self.tracks, detections, embeddings);
+        self.begin_tracks(pts_ns, detections, embeddings);
         self.end_tracks(pts_ns);
         self.end_duplicates();
         self.finish_frame()
@@ -190,52 +205,9 @@ impl Tracker {
         }
     }
 
-    /// The three associations, each with what the one before has left.
-    fn associate(&mut self, pts_ns: u64, detections: &[Detection]) {
-        let Self {
-            spec,
-            tracks,
-            assignment,
-            pools,
-            ..
-        } = self;
-        let mut stage = |rows: &mut Vec<usize>, columns: &mut Vec<usize>, iou_min: f32| {
-            let matches = assignment.solve(rows, columns, |row, column| {
-                let (track, detection) = (&tracks[row], &detections[column]);
-                let iou = track.bounds.iou(&detection.bounds);
-                (track.class == detection.class && iou > 0.0 && iou >= iou_min).then_some(iou)
-            });
-            for &(row, column) in matches {
-                tracks[row].see(pts_ns, column, &detections[column]);
-            }
-            rows.retain(|row| matches.iter().all(|(matched, _)| matched != row));
-            columns.retain(|column| matches.iter().all(|(_, matched)| matched != column));
-        };
-        // Strong detections may also bring back what is lost; weak ones only carry on
-        // what was there, for most of them are nothing.
-        pools.known.extend_from_slice(&pools.lost);
-        stage(&mut pools.known, &mut pools.high, spec.iou_min);
-        pools.known.retain(|track| !pools.lost.contains(track));
-        stage(
-            &mut pools.known,
-            &mut pools.low,
-            spec.iou_min.max(LOW_SCORE_IOU_MIN),
-        );
-        stage(
-            &mut pools.tentative,
-            &mut pools.high,
-            spec.iou_min.max(TENTATIVE_IOU_MIN),
-        );
-        for track in tracks {
-            if track.detection.is_none() {
-                track.state = TrackState::Lost;
-            }
-        }
-    }
-
     /// Confirms what was seen a second time, and begins a track for each strong
     /// detection that is left.
-    fn begin_tracks(&mut self, pts_ns: u64, detections: &[Detection]) {
+    fn begin_tracks(&mut self, pts_ns: u64, detections: &[Detection], embeddings: &Embeddings<'_>) {
         for track in &mut self.tracks {
             if !track.is_confirmed() && track.state == TrackState::Seen {
                 confirm(track, &mut self.next_id, self.id_step);
@@ -243,12 +215,15 @@ impl Tracker {
         }
         // What is there when the stream begins has been there before.
         let at_begin = !std::mem::replace(&mut self.updated, true);
-        for &index in &self.pools.high {
+        for &index in self.association.unmatched() {
             let detection = &detections[index];
             if detection.score < self.spec.new_track_score || self.tracks.len() == TRACKS_MAX {
                 continue;
             }
             let mut track = Track::new(pts_ns, index, detection);
+            if self.spec.algorithm == TrackerAlgorithm::Botsort {
+                track.appearance.learn(embeddings, index);
+            }
             if at_begin {
                 confirm(&mut track, &mut self.next_id, self.id_step);
             }
@@ -318,35 +293,6 @@ impl Tracker {
         Tracks {
             objects: &self.objects,
             ended: &self.ended,
-        }
-    }
-}
-
-impl Pools {
-    fn fill(&mut self, spec: &TrackerSpec, tracks: &[Track], detections: &[Detection]) {
-        for pool in [
-            &mut self.known,
-            &mut self.lost,
-            &mut self.tentative,
-            &mut self.high,
-            &mut self.low,
-        ] {
-            pool.clear();
-        }
-        for (index, track) in tracks.iter().enumerate() {
-            match track.state {
-                _ if !track.is_confirmed() => self.tentative.push(index),
-                TrackState::Lost => self.lost.push(index),
-                TrackState::Seen | TrackState::Coasting => self.known.push(index),
-            }
-        }
-        for (index, detection) in detections.iter().enumerate().take(DETECTIONS_MAX) {
-            let usable = detection.bounds.is_valid() && detection.bounds.area() > 0.0;
-            if usable && detection.score >= spec.high_score {
-                self.high.push(index);
-            } else if usable && detection.score >= LOW_SCORE {
-                self.low.push(index);
-            }
         }
     }
 }

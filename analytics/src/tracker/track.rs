@@ -5,7 +5,9 @@ use std::ops::Range;
 use contract::detection::Detection;
 use contract::geometry::{BoundingBox, PixelSize};
 
-use crate::kalman::BoxFilter;
+use super::appearance::Appearance;
+use super::camera_motion::CameraMotion;
+use super::kalman::BoxFilter;
 use crate::scores::Scores;
 
 /// Points kept of a track's way.
@@ -17,6 +19,9 @@ const TRAIL_INTERVAL_NS: u64 = 100_000_000;
 /// A box unseen moves on for so long, then stands still. Constant velocity holds
 /// for about a second; beyond, a guess is worse than the last place.
 const EXTRAPOLATION_NS_MAX: u64 = 1_000_000_000;
+
+/// A box that ends so near the picture's edge, in pixels, is cut by it.
+const CUT_MARGIN: f32 = 1.5;
 
 /// How a track stands in a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +50,9 @@ pub(crate) struct Track {
     /// The detection's box when matched, else the predicted one inside the picture.
     pub(crate) bounds: BoundingBox,
     pub(crate) trail: Vec<[f32; 2]>,
+    pub(crate) appearance: Appearance,
+    /// Where it was seen last.
+    seen_bounds: BoundingBox,
     /// When it was lost last: from the last frame before to the first after.
     absence_pts_ns: Range<u64>,
     filter: BoxFilter,
@@ -66,6 +74,8 @@ impl Track {
             score: None,
             bounds: detection.bounds,
             trail: Vec::with_capacity(TRAIL_POINTS_MAX),
+            appearance: Appearance::default(),
+            seen_bounds: detection.bounds,
             absence_pts_ns: 0..0,
             filter: BoxFilter::new(&detection.bounds),
             pts_ns,
@@ -87,6 +97,8 @@ impl Track {
             .min(horizon_ns)
             .saturating_sub(self.pts_ns.min(horizon_ns));
         if self.state == TrackState::Lost {
+            let [x, y] = visible_edges(&self.seen_bounds, size);
+            self.filter.follow_edges(x, y);
             self.filter.hold_size();
         }
         #[expect(clippy::cast_precision_loss, reason = "at most a second")]
@@ -95,6 +107,20 @@ impl Track {
         self.bounds = self.filter.bounds().clipped(size);
         self.detection = None;
         self.score = None;
+    }
+
+    /// Moves with the picture when the camera moves.
+    pub(crate) fn compensate(&mut self, motion: &CameraMotion) {
+        self.filter.compensate(motion);
+        for point in &mut self.trail {
+            *point = motion.apply(*point);
+        }
+    }
+
+    /// How long it has not been seen, in seconds.
+    #[expect(clippy::cast_precision_loss, reason = "seconds, to a fraction")]
+    pub(crate) fn unseen_s(&self, pts_ns: u64) -> f32 {
+        pts_ns.saturating_sub(self.seen_pts_ns) as f32 / 1e9
     }
 
     /// Takes in the detection it was matched with.
@@ -151,5 +177,24 @@ impl Track {
         self.detection = Some(index);
         self.score = Some(detection.score);
         self.bounds = detection.bounds;
+        self.seen_bounds = detection.bounds;
     }
+}
+
+/// For [`BoxFilter::follow_edges`]: on each axis, which edge is inside the picture where the
+/// picture cuts the other.
+#[expect(clippy::cast_precision_loss, reason = "sides are at most SIDE_MAX")]
+fn visible_edges(bounds: &BoundingBox, size: PixelSize) -> [f64; 2] {
+    let visible = |first: f32, second: f32, side: u32| {
+        let cut = (first < CUT_MARGIN, second > side as f32 - CUT_MARGIN);
+        match cut {
+            (true, false) => 1.0,
+            (false, true) => -1.0,
+            (true, true) | (false, false) => 0.0,
+        }
+    };
+    [
+        visible(bounds.x1, bounds.x2, size.width),
+        visible(bounds.y1, bounds.y2, size.height),
+    ]
 }

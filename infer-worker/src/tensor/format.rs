@@ -1,0 +1,80 @@
+//! What a model takes: a picture of a size, with its channels in an order, a layout and a scale.
+
+use contract::geometry::PixelSize;
+use contract::spec::ColourOrder;
+
+/// How the values of a pixel become those of a model: `(value - mean) / deviation`, one of
+/// each a channel, in the order of the model's channels.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Normalisation {
+    /// Subtracted, on the scale 0 to 255.
+    pub mean: [f32; 3],
+    /// Divided by.
+    pub deviation: [f32; 3],
+}
+
+impl Normalisation {
+    /// Values stay as they are, 0 to 255.
+    pub const NONE: Self = Self {
+        mean: [0.0; 3],
+        deviation: [1.0; 3],
+    };
+    /// Values from 0 to 1.
+    pub const UNIT: Self = Self {
+        mean: [0.0; 3],
+        deviation: [255.0; 3],
+    };
+}
+
+/// Where a tensor holds the channels of a pixel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChannelLayout {
+    /// `[N, 3, H, W]`: a plane each.
+    Planar,
+    /// `[N, H, W, 3]`: side by side.
+    Interleaved,
+}
+
+/// What a model takes: one picture.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TensorFormat {
+    /// Size of the picture.
+    pub size: PixelSize,
+    /// Where channels lie.
+    pub layout: ChannelLayout,
+    /// Their order.
+    pub colour: ColourOrder,
+    /// What becomes of their values.
+    pub normalisation: Normalisation,
+    /// What surrounds the picture in its letterbox, on the scale 0 to 255.
+    pub padding: f32,
+    /// Bytes instead of 32-bit floats.
+    pub bytes: bool,
+    /// The tensor has a first dimension, of 1, that counts pictures.
+    pub batched: bool,
+}
+
+impl TensorFormat {
+    /// Dimensions of the tensor.
+    #[must_use]
+    pub fn dimensions(&self) -> Vec<usize> {
+        let (width, height) = (self.size.width as usize, self.size.height as usize);
+        let picture = match self.layout {
+            ChannelLayout::Planar => [3, height, width],
+            ChannelLayout::Interleaved => [height, width, 3],
+        };
+        let batch = self.batched.then_some(1);
+        batch.into_iter().chain(picture).collect()
+    }
+
+    /// Pixels of the picture.
+    pub(super) fn pixels(&self) -> usize {
+        self.size.width as usize * self.size.height as usize
+    }
+
+    /// The value of padding in each channel, in the order of the channels.
+    pub(super) fn padding_values(&self) -> [f32; 3] {
+        let Normalisation { mean, deviation } = self.normalisation;
+        std::array::from_fn(|channel| (self.padding - mean[channel]) / deviation[channel])
+    }
+}
