@@ -31,7 +31,7 @@ fn main() {
             TrackerAlgorithm::Bytetrack,
             TrackerAlgorithm::Botsort,
         ] {
-            measure_tracker(algorithm, &frames);
+            measure_tracker(algorithm, people, &frames);
         }
     }
     println!("\npicture    camera  us a frame");
@@ -72,7 +72,7 @@ fn crowd(people: u16, frame: u64) -> Vec<Detection> {
         .collect()
 }
 
-fn measure_tracker(algorithm: TrackerAlgorithm, frames: &[Vec<Detection>]) {
+fn measure_tracker(algorithm: TrackerAlgorithm, people: u16, frames: &[Vec<Detection>]) {
     let mut tracker = Tracker::new(&TrackerSpec {
         algorithm,
         high_score: 0.5,
@@ -96,8 +96,7 @@ fn measure_tracker(algorithm: TrackerAlgorithm, frames: &[Vec<Detection>]) {
     #[expect(clippy::cast_precision_loss, reason = "small numbers")]
     let (count, allocations) = (FRAMES as f64, allocated.count_total as f64);
     println!(
-        "{:6}  {:9}  {:10.1}  {:19.2}",
-        frames[1].len() + 1,
+        "{people:6}  {:9}  {:10.1}  {:19.2}",
         format!("{algorithm:?}").to_lowercase(),
         elapsed.as_secs_f64() * 1e6 / count,
         allocations / count,

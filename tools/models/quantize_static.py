@@ -8,8 +8,9 @@ tensors that the engine made of real frames, so that ranges are measured on what
 
 Static quantisation with QuantizeLinear and DequantizeLinear pairs; weights signed and per output channel,
 activations unsigned (onnxruntime's x86 kernels for signed activations are slower); ranges are the least and the
-greatest value seen. Only convolutions are quantised: nearly all of the time is theirs, and what lies between
-them (activations, sums, the heads' softmax) loses more than it gains.
+greatest value seen. Convolutions are quantised, and what lies between two of them and only hands values on or adds
+them, so that they need not become floats on the way. What leads to an output is not: values of different kinds would
+get one scale there, as the Concat of a head gives to scores and coordinates.
 
 `sluice models quantize` runs this. Needs numpy, onnx and onnxruntime.
 """
@@ -27,6 +28,8 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 
+# Operators that may be quantised between convolutions.
+PASSING = {"Add", "Concat", "LeakyRelu", "MaxPool", "Relu", "Resize"}
 # The first in which DequantizeLinear has an axis.
 OPSET_MIN = 13
 
@@ -47,12 +50,33 @@ class Tensors(CalibrationDataReader):
         return {self.name: np.ascontiguousarray(self.tensors[self.taken - 1])}
 
 
-def input_name(path):
+def input_name(graph):
     """Name of the one input that is no initializer."""
-    graph = onnx.load(path, load_external_data=False).graph
     constants = {item.name for item in graph.initializer}
     (name,) = [item.name for item in graph.input if item.name not in constants]
     return name
+
+
+def between_convolutions(graph):
+    """Names of the convolutions, and of the passing operators all of whose readers are such or convolutions."""
+    outputs = {item.name for item in graph.output}
+    readers, names = {}, []
+    # From the end, since a graph lies in the order in which it runs: all readers of a node have been seen.
+    for node in reversed(graph.node):
+        following = [is_chosen for name in node.output for is_chosen in readers.get(name, [])]
+        leads_on = bool(following) and all(following) and outputs.isdisjoint(node.output)
+        is_chosen = node.op_type == "Conv" or (node.op_type in PASSING and leads_on)
+        if is_chosen:
+            names.append(node.name)
+        for name in node.input:
+            readers.setdefault(name, []).append(is_chosen)
+    return names
+
+
+def name_nodes(graph):
+    """Gives each operator a name of its own: what is to be quantised is said by name, and a file may have none."""
+    for index, node in enumerate(graph.node):
+        node.name = f"{index}.{node.op_type}"
 
 
 def make_current(source, target):
@@ -82,11 +106,15 @@ def main():
         # Fuses what can be fused before ranges are measured. The symbolic inference of shapes needs sympy and
         # gives nothing that convolutions need.
         quant_pre_process(current, prepared, skip_symbolic_shape=True)
-        tensors = Tensors(input_name(prepared), arguments.tensors, arguments.shape)
+        model = onnx.load(prepared)
+        name_nodes(model.graph)
+        onnx.save(model, prepared)
+        tensors = Tensors(input_name(model.graph), arguments.tensors, arguments.shape)
         quantize_static(
             prepared, arguments.target, tensors, quant_format=QuantFormat.QDQ, per_channel=True,
             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax, op_types_to_quantize=["Conv"])
+            calibrate_method=CalibrationMethod.MinMax, op_types_to_quantize=["Conv", *sorted(PASSING)],
+            nodes_to_quantize=between_convolutions(model.graph))
     onnx.checker.check_model(str(arguments.target), full_check=True)
 
 

@@ -2,8 +2,9 @@
 //! of weights, by the Hungarian algorithm.
 //!
 //! Few tracks compete. The candidate pairs fall into groups that share no track and no
-//! detection, and the best matching of all is that of each group. Most groups are a single
-//! pair, which is its own answer; the algorithm, cubic in time, is left to the rest.
+//! detection, and the best matching of all is that of each group. In most groups all pairs
+//! have the same track or the same detection, and the best pair is the answer; the algorithm,
+//! cubic in time, is left to the rest.
 
 use pathfinding::prelude::{Weights, kuhn_munkres};
 
@@ -67,9 +68,17 @@ impl Assignment {
         self.matches.clear();
         let candidates = std::mem::take(&mut self.candidates);
         for group in candidates.chunk_by(|a, b| a.group == b.group) {
-            match group {
-                [pair] => self.matches.push((pair.row, pair.column)),
-                _ => self.solve_group(group),
+            let first = group[0];
+            let is_star = group.iter().all(|pair| pair.row == first.row)
+                || group.iter().all(|pair| pair.column == first.column);
+            if is_star {
+                let best = group
+                    .iter()
+                    .max_by_key(|pair| pair.weight)
+                    .unwrap_or(&first);
+                self.matches.push((best.row, best.column));
+            } else {
+                self.solve_group(group);
             }
         }
         self.candidates = candidates;

@@ -9,6 +9,11 @@
 //! | `ByteTrack` (Zhang et al. 2022) | strong, then weak, then tracks seen once | `IoU` | no |
 //! | BoT-SORT (Aharon et al. 2022) | the same three | `similarity` | yes |
 //!
+//! What differs from the papers: all have BoT-SORT's motion model, and their time-outs and noise
+//! are in seconds; SORT keeps a lost track for the configured time and not for one frame; and
+//! BoT-SORT's similarity and its use of scores are adapted to gaps and to small models, as
+//! `similarity` and `association` say.
+//!
 //! A frame for which inference answered is an *update*; one for which it did not
 //! (gated, shed, late, or the worker is away) is *coasted*. Only updates say
 //! that something is not there, so only they make a track lost. All ages and

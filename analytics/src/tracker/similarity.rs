@@ -15,11 +15,11 @@ use contract::geometry::BoundingBox;
 use super::kalman::REFERENCE_INTERVAL_S;
 
 /// Margin added at each side of a box, in sizes of the box, for each second without sight.
-/// It takes a walker a quarter of a second to turn or stop, and the prediction is as old.
+/// Both numbers were chosen among a few round ones by what `make eval` prints, outages included.
 const WIDENING_PER_S: f32 = 1.0;
 
 /// Widest margin, reached after a quarter of a second. C-BIoU uses 0.3 in its first association
-/// and 0.5 in its second; with more, people are taken for others who pass where they were.
+/// and 0.5 in its second; with 0.3 here, people were taken for others who came where they had been.
 const WIDENING_MAX: f32 = 0.25;
 
 /// From 0 to 1; `unseen_s` is the time since the track was seen.

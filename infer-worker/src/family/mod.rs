@@ -2,8 +2,8 @@
 //!
 //! A family is a value of [`Family`], made by [`bind`] only after the model's outputs were
 //! compared with what the family needs. A new family is one more file here and one more line
-//! in [`bind`] and in [`input::convention`]. Everything a family decodes is in pixels of the
-//! input; [`objects`] takes it from there to objects of the picture.
+//! in [`bind`] and in [`input()`]. A family decodes in pixels of the input; what is the same for
+//! all of them, suppression and the way to pixels of the picture, is done in one place.
 
 mod blazeface;
 mod centerface;
