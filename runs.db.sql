@@ -272,7 +272,11 @@ SELECT id, state, exit_code, generation,
        round((coalesce(end_wall_ms, begin_wall_ms) - begin_wall_ms) / 1000.0, 1) AS seconds,
        (SELECT count(*) FROM streams WHERE run = runs.id) AS streams,
        (SELECT count(*) FROM events WHERE run = runs.id) AS events,
-       (SELECT max(0, count(*) - count(DISTINCT worker)) FROM workers WHERE run = runs.id) AS restarts,
+       (SELECT count(*)                            -- who follows one that drained took over by a reload
+        FROM workers AS next
+        JOIN workers AS last
+          ON last.run = next.run AND last.worker = next.worker AND last.incarnation = next.incarnation - 1
+        WHERE next.run = runs.id AND last.end_wall_ms IS NOT NULL AND last.reason <> 'drained') AS restarts,
        coalesce(detail, '') AS detail,
        reload_error
 FROM runs

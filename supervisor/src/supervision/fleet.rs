@@ -69,10 +69,10 @@ pub struct Member {
 }
 
 impl Member {
-    fn new(worker: WorkerId, duty: Duty, incarnation: u32, is_first: bool) -> Self {
+    fn new(worker: WorkerId, duty: Duty, life: Life, is_first: bool) -> Self {
         Self {
             worker,
-            life: Life::beginning_at(incarnation),
+            life,
             duty,
             upstream: Vec::new(),
             consumers: Vec::new(),
@@ -175,7 +175,7 @@ impl Fleet {
     /// The workers of a run.
     #[must_use]
     pub fn new(workers: &[WorkerId], topology: Topology) -> Self {
-        let member = |worker: &WorkerId| Member::new(worker.clone(), Duty::Serving, 0, true);
+        let member = |worker: &WorkerId| Member::new(worker.clone(), Duty::Serving, Life::default(), true);
         let mut fleet = Self {
             members: workers.iter().map(member).collect(),
             topology,
@@ -414,12 +414,15 @@ impl Fleet {
             return None;
         }
         let incarnation = self.next_incarnation(worker);
+        let known = self.members.iter().filter(same);
+        let restarts = known.map(|member| member.life.restarts()).max();
         for member in &mut self.members {
             if member.worker == *worker {
                 member.life.skip_to(incarnation.saturating_add(1));
             }
         }
-        let member = Member::new(worker.clone(), duty, incarnation, false);
+        let life = Life::beginning_at(incarnation, restarts.unwrap_or(0));
+        let member = Member::new(worker.clone(), duty, life, false);
         let free = self.members.iter().position(|known| {
             known.worker == *worker && known.is_leaving() && known.life.end().is_some()
         });

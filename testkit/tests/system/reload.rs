@@ -206,6 +206,12 @@ fn streams_models_and_outputs_change_while_the_others_run_on() {
         assert_eq!(ledger["render.lost_in_worker"], 0, "{stream}: {ledger:?}");
         assert_eq!(ledger["ingest.lost"], 0, "{stream}: {ledger:?}");
     }
+    let restarts = "SELECT restarts FROM v_runs";
+    assert_eq!(
+        database.number(restarts, []),
+        0,
+        "who takes over is no restart"
+    );
 }
 
 /// `SLUICE_RELOADS=500` for `make soak`; a slice of it otherwise.
