@@ -240,9 +240,13 @@ fn many_reloads_in_a_row_leak_nothing_and_lose_nothing() {
         if generation == count.min(20) {
             before = Some(Holdings::of(supervisor));
         }
+        if generation % 100 == 0 {
+            println!("{generation} of {count} reloads done");
+        }
     }
     let after = Holdings::of(supervisor);
     let before = before.expect("a measurement");
+    println!("after 20 reloads {before:?}, after {count} {after:?}");
     assert_eq!(
         after.descriptors, before.descriptors,
         "file descriptors leak"
