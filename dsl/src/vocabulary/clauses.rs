@@ -115,7 +115,7 @@ pub const ACTIONS: &[ActionSpec] = &[
     ActionSpec {
         name: "draw",
         usage: "draw or draw(color: \"red\")",
-        on_track: false,
+        on_track: true,
         meaning: "draws the track in that color while the event lasts: red, orange, yellow, green, cyan, blue, \
                   magenta, white or \"#rrggbb\"",
         example: "draw(color: \"#ff8000\")",
