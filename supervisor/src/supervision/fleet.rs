@@ -175,7 +175,8 @@ impl Fleet {
     /// The workers of a run.
     #[must_use]
     pub fn new(workers: &[WorkerId], topology: Topology) -> Self {
-        let member = |worker: &WorkerId| Member::new(worker.clone(), Duty::Serving, Life::default(), true);
+        let member =
+            |worker: &WorkerId| Member::new(worker.clone(), Duty::Serving, Life::default(), true);
         let mut fleet = Self {
             members: workers.iter().map(member).collect(),
             topology,
