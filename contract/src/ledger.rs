@@ -311,6 +311,99 @@ impl RenderCounters {
 }
 
 counters! {
+    /// `asked = published + dropped`, and
+    /// `published = answered + skipped + expired + lost + in flight`.
+    CropCounters {
+        /// Crops that rules asked for.
+        asked,
+        /// Crops put on the bus; also the next sequence number.
+        published,
+        /// As many crops were unanswered as may be.
+        dropped_busy,
+        /// No free slot on the bus.
+        dropped_no_slot,
+        /// Too little of the object was inside the frame.
+        dropped_empty,
+        /// The model ran, and the answer became an attribute.
+        answered,
+        /// The model did not run.
+        skipped,
+        /// No answer came inside `max_latency`, or before the stream or the rule ended.
+        expired,
+        /// Unanswered when the worker was killed.
+        lost,
+    }
+}
+
+impl Counters for CropCounters {
+    word_methods!();
+
+    fn in_flight(&self) -> u64 {
+        self.published.saturating_sub(self.accounted())
+    }
+
+    fn settle(&mut self) {
+        self.lost += self.in_flight();
+    }
+
+    fn check(&self) -> Result<(), Imbalance> {
+        let gone = self.published + self.dropped();
+        if self.asked != gone {
+            return Err(Imbalance {
+                equation: "crops asked = published + dropped",
+                left: self.asked,
+                right: gone,
+            });
+        }
+        no_more(
+            "crops published = answered + skipped + expired + lost + in flight",
+            self.accounted(),
+            self.published,
+        )
+    }
+}
+
+impl CropCounters {
+    fn accounted(&self) -> u64 {
+        self.answered + self.skipped + self.expired + self.lost
+    }
+
+    /// Crops that were not published, whatever the reason.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped_busy + self.dropped_no_slot + self.dropped_empty
+    }
+}
+
+/// The crops of one model on one stream: who made them, and who looked at them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CropLedger {
+    /// The model.
+    pub model: String,
+    /// What was cut out, and what came back.
+    pub cut: CropCounters,
+    /// What the model did with it.
+    pub infer: InferCounters,
+}
+
+impl CropLedger {
+    fn check(&self) -> Result<(), Imbalance> {
+        self.cut.check()?;
+        self.infer.check()?;
+        no_more(
+            "crops published = received by inference + overflowed + lost + in flight",
+            self.infer.next_sequence,
+            self.cut.published,
+        )
+    }
+
+    fn in_flight(&self) -> u64 {
+        let transit = self.cut.published.saturating_sub(self.infer.next_sequence);
+        self.cut.in_flight() + transit + self.infer.in_flight()
+    }
+}
+
+counters! {
     /// `received` access units are forwarded to viewers or dropped until the next key frame.
     GatewayCounters {
         /// Sequence number expected next.
@@ -401,6 +494,8 @@ pub struct StreamLedger {
     pub infer: Vec<(String, InferCounters)>,
     /// What was drawn and encoded.
     pub render: RenderCounters,
+    /// What was cut out of frames, by model. A crop is no frame: it enters no sum of frames.
+    pub crops: Vec<CropLedger>,
 }
 
 impl StreamLedger {
@@ -419,6 +514,7 @@ impl StreamLedger {
                 published,
             )?;
         }
+        self.crops.iter().try_for_each(CropLedger::check)?;
         self.render.check()?;
         no_more(
             "published = received by render + overflowed + lost + in flight",
@@ -447,7 +543,8 @@ impl StreamLedger {
     /// The first [`Imbalance`] found.
     pub fn check_closed(&self) -> Result<(), Imbalance> {
         self.check()?;
-        let in_flight = self.in_flight();
+        let crops: u64 = self.crops.iter().map(CropLedger::in_flight).sum();
+        let in_flight = self.in_flight() + crops;
         if in_flight == 0 {
             return Ok(());
         }
@@ -501,6 +598,23 @@ mod tests {
                 rendered: 9,
                 ..Default::default()
             },
+            crops: vec![CropLedger {
+                model: "faces".to_owned(),
+                cut: CropCounters {
+                    asked: 4,
+                    published: 3,
+                    dropped_busy: 1,
+                    answered: 2,
+                    expired: 1,
+                    ..Default::default()
+                },
+                infer: InferCounters {
+                    next_sequence: 3,
+                    received: 3,
+                    inferred: 3,
+                    ..Default::default()
+                },
+            }],
         }
     }
 
@@ -527,6 +641,28 @@ mod tests {
         unpublished.ingest.published = 8;
         unpublished.ingest.dropped_no_slot = 2;
         assert!(unpublished.check().is_err());
+    }
+
+    #[test]
+    fn crops_have_equations_of_their_own() {
+        let mut unanswered = balanced();
+        unanswered.crops[0].cut.answered = 1;
+        assert_eq!((unanswered.check(), unanswered.in_flight()), (Ok(()), 0));
+        assert!(unanswered.check_closed().is_err());
+        unanswered.crops[0].cut.settle();
+        assert_eq!(unanswered.check_closed(), Ok(()));
+        assert_eq!(unanswered.lost(), 0, "a crop is no frame");
+
+        let mut forgotten = balanced();
+        forgotten.crops[0].cut.dropped_busy = 0;
+        assert!(forgotten.check().is_err());
+        let mut twice = balanced();
+        twice.crops[0].infer.inferred = 4;
+        assert!(twice.check().is_err());
+        let mut unsent = balanced();
+        unsent.crops[0].infer.next_sequence = 4;
+        unsent.crops[0].infer.received = 4;
+        assert!(unsent.check().is_err());
     }
 
     #[test]

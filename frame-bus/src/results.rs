@@ -2,7 +2,8 @@
 
 use contract::detection::{DETECTIONS_MAX, Detection, Skip};
 use contract::geometry::BoundingBox;
-use contract::name::{ModelName, StreamName};
+use contract::name::ModelName;
+use contract::spec::FrameServiceSpec;
 use iceoryx2::port::publisher::Publisher;
 use iceoryx2::port::subscriber::Subscriber;
 use iceoryx2::prelude::*;
@@ -48,11 +49,11 @@ fn skip_code(skip: Skip) -> u32 {
 
 fn open_service(
     bus: &Bus,
-    stream: &StreamName,
+    frames: &FrameServiceSpec,
     model: &ModelName,
 ) -> Result<BytesService<ResultHeader>, BusError> {
     bus.bytes(
-        &format!("results/{stream}/{model}"),
+        &format!("results/{model}/{}", frames.topic()),
         &ServiceShape {
             alignment: 8,
             overflow: true,
@@ -80,12 +81,12 @@ pub struct ResultPublisher {
 }
 
 impl ResultPublisher {
-    /// Opens the results of `model` on `stream` for publishing.
+    /// Opens the results of `model` on `frames` for publishing.
     ///
     /// # Errors
     /// When the service cannot be opened.
-    pub fn open(bus: &Bus, stream: &StreamName, model: &ModelName) -> Result<Self, BusError> {
-        let port = open_service(bus, stream, model)?
+    pub fn open(bus: &Bus, frames: &FrameServiceSpec, model: &ModelName) -> Result<Self, BusError> {
+        let port = open_service(bus, frames, model)?
             .publisher_builder()
             .initial_max_slice_len(RESULT_BYTES_MAX)
             .allocation_strategy(AllocationStrategy::Static)
@@ -94,7 +95,10 @@ impl ResultPublisher {
             .backpressure_strategy(BackpressureStrategy::DiscardData)
             .create()
             .map_err(|error| {
-                BusError::open(format!("the results of `{model}` on `{stream}`"), &error)
+                BusError::open(
+                    format!("the results of `{model}` on `{}`", frames.topic()),
+                    &error,
+                )
             })?;
         Ok(Self { port })
     }
@@ -183,16 +187,19 @@ pub struct ResultSubscriber {
 }
 
 impl ResultSubscriber {
-    /// Opens the results of `model` on `stream`.
+    /// Opens the results of `model` on `frames`.
     ///
     /// # Errors
     /// When the service cannot be opened.
-    pub fn open(bus: &Bus, stream: &StreamName, model: &ModelName) -> Result<Self, BusError> {
-        let port = open_service(bus, stream, model)?
+    pub fn open(bus: &Bus, frames: &FrameServiceSpec, model: &ModelName) -> Result<Self, BusError> {
+        let port = open_service(bus, frames, model)?
             .subscriber_builder()
             .create()
             .map_err(|error| {
-                BusError::open(format!("a reader of `{model}` on `{stream}`"), &error)
+                BusError::open(
+                    format!("a reader of `{model}` on `{}`", frames.topic()),
+                    &error,
+                )
             })?;
         Ok(Self { port })
     }

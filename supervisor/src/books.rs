@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use contract::latency::Histogram;
 use contract::ledger::{
-    Counters, GatewayCounters, Imbalance, InferCounters, IngestCounters, RenderCounters,
-    StreamLedger,
+    Counters, CropCounters, CropLedger, GatewayCounters, Imbalance, InferCounters, IngestCounters,
+    RenderCounters, StreamLedger,
 };
 use contract::name::{ModelName, StreamName, WorkerId};
 use frame_bus::book::settle;
@@ -42,17 +42,24 @@ pub enum Part {
     Infer(ModelName),
     /// Drawing and encoding it.
     Render,
+    /// Cutting crops out of it for a model, and taking the answers.
+    Crops(ModelName),
+    /// Running a model on these crops.
+    InferCrops(ModelName),
     /// Serving it.
     Gateway,
 }
 
-/// `ingest`, `infer:people`, `render`, `gateway`: as in the database.
+/// `ingest`, `infer:people`, `render`, `crops:plates`, `infer-crops:plates`, `gateway`: as in the
+/// database.
 impl fmt::Display for Part {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ingest => formatter.write_str("ingest"),
             Self::Infer(model) => write!(formatter, "infer:{model}"),
             Self::Render => formatter.write_str("render"),
+            Self::Crops(model) => write!(formatter, "crops:{model}"),
+            Self::InferCrops(model) => write!(formatter, "infer-crops:{model}"),
             Self::Gateway => formatter.write_str("gateway"),
         }
     }
@@ -67,6 +74,8 @@ impl BookId {
             Part::Ingest => format!("ingest.{stream}.{EXTENSION}"),
             Part::Infer(model) => format!("infer.{stream}.{model}.{EXTENSION}"),
             Part::Render => format!("render.{stream}.{EXTENSION}"),
+            Part::Crops(model) => format!("crops.{stream}.{model}.{EXTENSION}"),
+            Part::InferCrops(model) => format!("infer-crops.{stream}.{model}.{EXTENSION}"),
             Part::Gateway => format!("gateway.{stream}.{EXTENSION}"),
         }
     }
@@ -79,6 +88,10 @@ impl BookId {
             ["ingest", stream, EXTENSION] => (stream, Part::Ingest),
             ["infer", stream, model, EXTENSION] => (stream, Part::Infer(model.parse().ok()?)),
             ["render", stream, EXTENSION] => (stream, Part::Render),
+            ["crops", stream, model, EXTENSION] => (stream, Part::Crops(model.parse().ok()?)),
+            ["infer-crops", stream, model, EXTENSION] => {
+                (stream, Part::InferCrops(model.parse().ok()?))
+            }
             ["gateway", stream, EXTENSION] => (stream, Part::Gateway),
             _ => return None,
         };
@@ -93,8 +106,8 @@ impl BookId {
     pub fn worker(&self) -> WorkerId {
         match &self.part {
             Part::Ingest => WorkerId::Ingest(self.stream.clone()),
-            Part::Infer(model) => WorkerId::Infer(model.clone()),
-            Part::Render => WorkerId::Render(self.stream.clone()),
+            Part::Infer(model) | Part::InferCrops(model) => WorkerId::Infer(model.clone()),
+            Part::Render | Part::Crops(_) => WorkerId::Render(self.stream.clone()),
             Part::Gateway => WorkerId::Gateway,
         }
     }
@@ -106,6 +119,7 @@ enum AnyBook {
     Ingest(BookReader<IngestCounters>),
     Infer(BookReader<InferCounters>),
     Render(BookReader<RenderCounters>),
+    Crops(BookReader<CropCounters>),
     Gateway(BookReader<GatewayCounters>),
 }
 
@@ -113,8 +127,9 @@ impl AnyBook {
     fn create(part: &Part, path: &Path) -> Result<Self, BusError> {
         Ok(match part {
             Part::Ingest => Self::Ingest(BookReader::create(path)?),
-            Part::Infer(_) => Self::Infer(BookReader::create(path)?),
+            Part::Infer(_) | Part::InferCrops(_) => Self::Infer(BookReader::create(path)?),
             Part::Render => Self::Render(BookReader::create(path)?),
+            Part::Crops(_) => Self::Crops(BookReader::create(path)?),
             Part::Gateway => Self::Gateway(BookReader::create(path)?),
         })
     }
@@ -122,8 +137,9 @@ impl AnyBook {
     fn open(part: &Part, path: &Path) -> Result<Self, BusError> {
         Ok(match part {
             Part::Ingest => Self::Ingest(BookReader::open(path)?),
-            Part::Infer(_) => Self::Infer(BookReader::open(path)?),
+            Part::Infer(_) | Part::InferCrops(_) => Self::Infer(BookReader::open(path)?),
             Part::Render => Self::Render(BookReader::open(path)?),
+            Part::Crops(_) => Self::Crops(BookReader::open(path)?),
             Part::Gateway => Self::Gateway(BookReader::open(path)?),
         })
     }
@@ -133,6 +149,7 @@ impl AnyBook {
             Self::Ingest(book) => book.path(),
             Self::Infer(book) => book.path(),
             Self::Render(book) => book.path(),
+            Self::Crops(book) => book.path(),
             Self::Gateway(book) => book.path(),
         }
     }
@@ -142,6 +159,7 @@ impl AnyBook {
             Self::Ingest(book) => book.progress(),
             Self::Infer(book) => book.progress(),
             Self::Render(book) => book.progress(),
+            Self::Crops(book) => book.progress(),
             Self::Gateway(book) => book.progress(),
         }
     }
@@ -151,6 +169,7 @@ impl AnyBook {
             Self::Ingest(book) => book.histogram(),
             Self::Infer(book) => book.histogram(),
             Self::Render(book) => book.histogram(),
+            Self::Crops(book) => book.histogram(),
             Self::Gateway(book) => book.histogram(),
         }
     }
@@ -160,6 +179,7 @@ impl AnyBook {
             Self::Ingest(book) => named(&book.read()),
             Self::Infer(book) => named(&book.read()),
             Self::Render(book) => named(&book.read()),
+            Self::Crops(book) => named(&book.read()),
             Self::Gateway(book) => named(&book.read()),
         }
     }
@@ -170,6 +190,7 @@ impl AnyBook {
             Self::Ingest(book) => settle::<IngestCounters>(book.path()).map(drop),
             Self::Infer(book) => settle::<InferCounters>(book.path()).map(drop),
             Self::Render(book) => settle::<RenderCounters>(book.path()).map(drop),
+            Self::Crops(book) => settle::<CropCounters>(book.path()).map(drop),
             Self::Gateway(book) => settle::<GatewayCounters>(book.path()).map(drop),
         }
     }
@@ -178,7 +199,7 @@ impl AnyBook {
     fn settle_transit(&self, sent: u64) -> Result<(), BusError> {
         let missing = |next_sequence: u64| sent.saturating_sub(next_sequence);
         match self {
-            Self::Ingest(_) => Ok(()),
+            Self::Ingest(_) | Self::Crops(_) => Ok(()),
             Self::Infer(book) => update(book.path(), |counters: &mut InferCounters| {
                 counters.lost_in_transit += missing(counters.next_sequence);
                 counters.next_sequence = counters.next_sequence.max(sent);
@@ -235,6 +256,24 @@ impl StreamBooks {
             left: sent,
             right: accounted,
         })
+    }
+}
+
+impl StreamBooks {
+    /// The crops of one model.
+    fn crops(&self, model: &ModelName) -> Option<&CropLedger> {
+        let mut crops = self.ledger.crops.iter();
+        crops.find(|crops| crops.model == model.as_str())
+    }
+
+    /// How many frames, crops or access units were sent to a part so far.
+    fn sent_to(&self, part: &Part) -> u64 {
+        match part {
+            Part::Ingest | Part::Crops(_) => 0,
+            Part::Infer(_) | Part::Render => self.ledger.ingest.published,
+            Part::InferCrops(model) => self.crops(model).map_or(0, |crops| crops.cut.published),
+            Part::Gateway => self.ledger.render.encoded,
+        }
     }
 }
 
@@ -393,6 +432,17 @@ impl Books {
             }
         }
         for kept in of_stream() {
+            if let (Part::InferCrops(model), AnyBook::Infer(book)) = (&kept.id.part, &kept.book) {
+                let mut infer = book.read();
+                let cut = self.cut(stream, model);
+                if kept.left {
+                    pass_over_frames(&mut infer, cut.published);
+                }
+                let model = model.to_string();
+                all.ledger.crops.push(CropLedger { model, cut, infer });
+            }
+        }
+        for kept in of_stream() {
             if let AnyBook::Ingest(book) = &kept.book {
                 all.ledger.ingest = book.read();
             }
@@ -409,6 +459,16 @@ impl Books {
             pass_over_units(counters, all.ledger.render.encoded);
         }
         all
+    }
+
+    fn cut(&self, stream: &StreamName, model: &ModelName) -> CropCounters {
+        let own = |kept: &&Kept| {
+            kept.id.stream == *stream && matches!(&kept.id.part, Part::Crops(of) if of == model)
+        };
+        match self.books.iter().find(own).map(|kept| &kept.book) {
+            Some(AnyBook::Crops(book)) => book.read(),
+            _ => CropCounters::default(),
+        }
     }
 
     /// The latencies of one book.
@@ -441,8 +501,12 @@ impl Books {
                 let own = models.find(|(name, _)| name == model.as_str());
                 own.map_or_else(Vec::new, |(_, counters)| named(counters))
             }
+            Part::InferCrops(model) => {
+                let own = all.crops(model);
+                own.map_or_else(Vec::new, |crops| named(&crops.infer))
+            }
             Part::Gateway => all.gateway.as_ref().map_or_else(Vec::new, named),
-            Part::Ingest | Part::Render => kept.book.counters(),
+            Part::Ingest | Part::Render | Part::Crops(_) => kept.book.counters(),
         }
     }
 
@@ -468,11 +532,7 @@ impl Books {
             if kept.left {
                 kept.pass_over(&all)?;
             } else if is_lost(&kept.id) {
-                let sent = match kept.id.part {
-                    Part::Gateway => all.ledger.render.encoded,
-                    _ => all.ledger.ingest.published,
-                };
-                kept.book.settle_transit(sent)?;
+                kept.book.settle_transit(all.sent_to(&kept.id.part))?;
             }
         }
         Ok(())
@@ -496,23 +556,20 @@ impl Books {
 impl Kept {
     /// Writes down that all that was sent so far was not asked for.
     fn pass_over(&self, all: &StreamBooks) -> Result<(), BusError> {
-        let published = all.ledger.ingest.published;
-        let encoded = all.ledger.render.encoded;
+        let sent = all.sent_to(&self.id.part);
         match &self.book {
-            AnyBook::Infer(book) if book.read().next_sequence < published => {
-                update(book.path(), |counters| {
-                    pass_over_frames(counters, published);
-                })
+            AnyBook::Infer(book) if book.read().next_sequence < sent => {
+                update(book.path(), |counters| pass_over_frames(counters, sent))
             }
-            AnyBook::Gateway(book) if book.read().next_sequence < encoded => {
-                update(book.path(), |counters| pass_over_units(counters, encoded))
+            AnyBook::Gateway(book) if book.read().next_sequence < sent => {
+                update(book.path(), |counters| pass_over_units(counters, sent))
             }
             _ => Ok(()),
         }
     }
 }
 
-/// Frames that the config did not want this model to look at are like those a gate held back.
+/// Frames, or crops, that the config did not want this model to look at are like those a gate held back.
 fn pass_over_frames(counters: &mut InferCounters, published: u64) {
     let passed = published.saturating_sub(counters.next_sequence);
     counters.received += passed;

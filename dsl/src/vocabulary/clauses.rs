@@ -162,7 +162,7 @@ pub const ACTIONS: &[ActionSpec] = &[
         name: "infer",
         usage: "infer(MODEL)",
         on_track: true,
-        meaning: "runs a second model on the crop of the track; what it says becomes the attribute of the model's name",
+        meaning: "runs a second model on the crop of the track, once each time the rule fires; the label of the best thing it finds there (\"\" when it finds nothing) becomes the attribute of the model's name, a frame or more later",
         example: "infer(plates)",
     },
 ];

@@ -145,9 +145,9 @@ pub(super) fn finish(outcome: Outcome, writer: Writer) -> Summary {
 /// end by draining. Between two that did, nothing may be missing.
 fn is_lost(fleet: &Fleet, id: &BookId) -> bool {
     let producer = match id.part {
-        Part::Ingest => return false,
+        Part::Ingest | Part::Crops(_) => return false,
         Part::Infer(_) | Part::Render => WorkerId::Ingest(id.stream.clone()),
-        Part::Gateway => WorkerId::Render(id.stream.clone()),
+        Part::InferCrops(_) | Part::Gateway => WorkerId::Render(id.stream.clone()),
     };
     let drained = |worker: &WorkerId| {
         let member = fleet.index_of(worker).map(|index| &fleet.members()[index]);

@@ -30,7 +30,7 @@ pub struct Topology {
 pub struct Uses {
     /// They look at its frames: none is published before they are ready.
     pub frames: Vec<ModelName>,
-    /// Its rules run them on what was found: they live as long as it does.
+    /// Its rules run them on what was found: they live as long as its render worker.
     pub crops: Vec<ModelName>,
 }
 
@@ -453,6 +453,7 @@ impl Fleet {
     /// Finds out anew who takes from whom.
     fn link(&mut self) {
         let ingest = |stream: &StreamName| self.index_of(&WorkerId::Ingest(stream.clone()));
+        let render = |stream: &StreamName| self.index_of(&WorkerId::Render(stream.clone()));
         let all = |wanted: fn(&Member) -> bool| -> Vec<usize> {
             let members = self.members.iter().enumerate();
             let wanted = members.filter(|(_, member)| {
@@ -473,12 +474,14 @@ impl Fleet {
                 (Vec::new(), consumers.collect())
             }
             WorkerId::Infer(model) => {
-                let streams =
-                    self.topology.streams.iter().filter(|(_, uses)| {
-                        uses.frames.contains(model) || uses.crops.contains(model)
-                    });
-                let upstream = streams.filter_map(|(stream, _)| ingest(stream));
-                let upstream: Vec<usize> = upstream.collect();
+                let streams = self.topology.streams.iter();
+                // Frames come from ingest workers, crops from render workers.
+                let upstream = streams.flat_map(|(stream, uses)| {
+                    let frames = uses.frames.contains(model).then(|| ingest(stream));
+                    let crops = uses.crops.contains(model).then(|| render(stream));
+                    [frames.flatten(), crops.flatten()]
+                });
+                let upstream: Vec<usize> = upstream.flatten().collect();
                 // One that has just taken over: its streams are about to come.
                 if upstream.is_empty() {
                     (all(Member::is_ingest), Vec::new())
