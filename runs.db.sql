@@ -225,7 +225,7 @@ CREATE TABLE files (
 
 -- One row: one counter of one frame book, cumulative since the run began; what ends in
 -- `_now` is the last value instead.
--- Names of counters are those of contract/src/ledger.rs.
+-- Names of counters are those of contract/src/ledger.
 CREATE TABLE ledgers (
     run              TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
     stream           TEXT NOT NULL,

@@ -1,3 +1,6 @@
+use contract::ledger::{IngestCounters, RenderCounters};
+use frame_bus::BookWriter;
+
 use super::*;
 
 fn book(part: Part) -> BookId {
