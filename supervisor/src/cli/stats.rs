@@ -349,9 +349,9 @@ fn print(out: &mut impl Write, stats: &Stats<'_>) -> Result<(), CommandError> {
     if !stats.files.is_empty() {
         writeln!(out, "\nfiles")?;
         for file in stats.files {
-            let frames = file
-                .frames
-                .map_or_else(String::new, |frames| format!(", {frames} frames"));
+            // A snapshot is one picture.
+            let frames = file.frames.filter(|_| file.kind != "snapshot");
+            let frames = frames.map_or_else(String::new, |frames| format!(", {frames} frames"));
             let path = run.data_directory.join(&file.path);
             writeln!(
                 out,
