@@ -225,11 +225,11 @@ CREATE TABLE files (
 
 -- One row: one counter of one frame book, cumulative since the run began; what ends in
 -- `_now` is the last value instead.
--- Names of counters are those of contract/src/ledger.rs.
+-- Names of counters are those of contract/src/ledger.
 CREATE TABLE ledgers (
     run              TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
     stream           TEXT NOT NULL,
-    book             TEXT NOT NULL,             -- ingest | infer:MODEL | render | gateway
+    book             TEXT NOT NULL,             -- ingest | infer:MODEL | render | crops:MODEL | infer-crops:MODEL | gateway
     counter          TEXT NOT NULL,
     value            INTEGER NOT NULL,
     PRIMARY KEY (run, stream, book, counter)
@@ -272,7 +272,11 @@ SELECT id, state, exit_code, generation,
        round((coalesce(end_wall_ms, begin_wall_ms) - begin_wall_ms) / 1000.0, 1) AS seconds,
        (SELECT count(*) FROM streams WHERE run = runs.id) AS streams,
        (SELECT count(*) FROM events WHERE run = runs.id) AS events,
-       (SELECT max(0, count(*) - count(DISTINCT worker)) FROM workers WHERE run = runs.id) AS restarts,
+       (SELECT count(*)                            -- who follows one that drained took over by a reload
+        FROM workers AS next
+        JOIN workers AS last
+          ON last.run = next.run AND last.worker = next.worker AND last.incarnation = next.incarnation - 1
+        WHERE next.run = runs.id AND last.end_wall_ms IS NOT NULL AND last.reason <> 'drained') AS restarts,
        coalesce(detail, '') AS detail,
        reload_error
 FROM runs
@@ -349,7 +353,11 @@ sides (run, stream, book, equation, come_in, gone_out) AS (
     FROM ledgers AS consumer
     JOIN ledgers AS producer
       ON producer.run = consumer.run AND producer.stream = consumer.stream
-     AND producer.book = CASE consumer.book WHEN 'gateway' THEN 'render' ELSE 'ingest' END
+     AND producer.book = CASE
+             WHEN consumer.book = 'gateway' THEN 'render'
+             -- What is cut out for a model is in the book of the same model's crops.
+             WHEN consumer.book LIKE 'infer-crops:%' THEN substr(consumer.book, length('infer-') + 1)
+             ELSE 'ingest' END
      AND producer.counter = CASE consumer.book WHEN 'gateway' THEN 'encoded' ELSE 'published' END
     WHERE consumer.book <> 'ingest'
       AND consumer.counter IN ('received', 'overflowed', 'lost_in_transit')
@@ -360,7 +368,7 @@ sides (run, stream, book, equation, come_in, gone_out) AS (
            sum(value) FILTER (WHERE counter = 'received'),
            sum(value) FILTER (WHERE counter IN
                ('inferred', 'gated', 'stale', 'shed', 'failed', 'lost_in_worker'))
-    FROM ledgers WHERE book LIKE 'infer:%' GROUP BY run, stream, book
+    FROM ledgers WHERE book LIKE 'infer:%' OR book LIKE 'infer-crops:%' GROUP BY run, stream, book
     UNION ALL
     SELECT run, stream, book,
            'received = rendered + dropped + lost',
@@ -368,6 +376,19 @@ sides (run, stream, book, equation, come_in, gone_out) AS (
            sum(value) FILTER (WHERE counter IN
                ('rendered', 'dropped_encoder', 'dropped_invalid', 'lost_in_worker'))
     FROM ledgers WHERE book = 'render' GROUP BY run, stream, book
+    UNION ALL
+    SELECT run, stream, book,
+           'asked = published + dropped',
+           sum(value) FILTER (WHERE counter = 'asked'),
+           sum(value) FILTER (WHERE counter IN
+               ('published', 'dropped_busy', 'dropped_no_slot', 'dropped_empty'))
+    FROM ledgers WHERE book LIKE 'crops:%' GROUP BY run, stream, book
+    UNION ALL
+    SELECT run, stream, book,
+           'published = answered + skipped + expired + lost',
+           sum(value) FILTER (WHERE counter = 'published'),
+           sum(value) FILTER (WHERE counter IN ('answered', 'skipped', 'expired', 'lost'))
+    FROM ledgers WHERE book LIKE 'crops:%' GROUP BY run, stream, book
     UNION ALL
     SELECT run, stream, book,
            'received = forwarded + unwatched + dropped + lost',

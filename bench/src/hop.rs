@@ -170,6 +170,7 @@ fn service(size: PixelSize) -> anyhow::Result<FrameServiceSpec> {
     let stream: StreamName = "hop".parse()?;
     Ok(FrameServiceSpec {
         stream,
+        crops: None,
         size,
         policy: QueuePolicy::DropOldest,
         depth: 2,

@@ -5,9 +5,15 @@
 //! instructions. What was inside a worker when it was killed is moved to
 //! `lost…` by [`IngestCounters::settle`] and its siblings, and only then.
 
+mod counters;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+pub use counters::{CropCounters, GatewayCounters, InferCounters, IngestCounters, RenderCounters};
+
+use counters::no_more;
 
 /// A group of counters as it lies in a book: a fixed number of 64-bit words.
 pub trait Counters: Default + Clone + PartialEq + fmt::Debug {
@@ -42,356 +48,33 @@ pub struct Imbalance {
     /// The value of its right side.
     pub right: u64,
 }
-
-macro_rules! counters {
-    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident,)* }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-        pub struct $name {
-            $($(#[$field_doc])* pub $field: u64,)*
-        }
-
-        impl $name {
-            const FIELD_NAMES: &'static [&'static str] = &[$(stringify!($field)),*];
-
-            fn words(&self) -> [u64; WORDS_MAX] {
-                let mut words = [0; WORDS_MAX];
-                for (word, value) in words.iter_mut().zip([$(self.$field),*]) {
-                    *word = value;
-                }
-                words
-            }
-
-            fn of_words(words: &[u64]) -> Self {
-                let mut words = words.iter().copied();
-                Self { $($field: words.next().unwrap_or(0),)* }
-            }
-        }
-
-        const _: () = assert!($name::FIELD_NAMES.len() <= WORDS_MAX);
-    };
+/// The crops of one model on one stream: who made them, and who looked at them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CropLedger {
+    /// The model.
+    pub model: String,
+    /// What was cut out, and what came back.
+    pub cut: CropCounters,
+    /// What the model did with it.
+    pub infer: InferCounters,
 }
 
-macro_rules! word_methods {
-    () => {
-        const NAMES: &'static [&'static str] = Self::FIELD_NAMES;
-
-        fn to_words(&self) -> [u64; WORDS_MAX] {
-            self.words()
-        }
-
-        fn from_words(words: &[u64]) -> Self {
-            Self::of_words(words)
-        }
-    };
-}
-
-fn no_more(equation: &'static str, out: u64, come_in: u64) -> Result<(), Imbalance> {
-    if out <= come_in {
-        return Ok(());
-    }
-    Err(Imbalance {
-        equation,
-        left: come_in,
-        right: out,
-    })
-}
-
-counters! {
-    /// `captured = published + dropped_no_slot + dropped_invalid + dropped_stopping + lost + in flight`
-    IngestCounters {
-        /// Frames the decoder gave.
-        captured,
-        /// Frames put on the bus; also the next sequence number.
-        published,
-        /// No free slot on the bus: every slot was held by a consumer.
-        dropped_no_slot,
-        /// The decoder's frame was of a size or layout that cannot be published.
-        dropped_invalid,
-        /// Decoded after the order to drain.
-        dropped_stopping,
-        /// Inside the worker when it was killed.
-        lost,
-        /// Sessions opened with the source; every one after the first is a reconnect.
-        sessions,
-        /// Times the decoder or the source reported an error.
-        source_errors,
-        /// Notifications sent to consumers.
-        wakeups_sent,
-    }
-}
-
-impl Counters for IngestCounters {
-    word_methods!();
-
-    fn in_flight(&self) -> u64 {
-        self.captured.saturating_sub(self.accounted())
-    }
-
-    fn settle(&mut self) {
-        self.lost += self.in_flight();
-    }
-
+impl CropLedger {
     fn check(&self) -> Result<(), Imbalance> {
+        self.cut.check()?;
+        self.infer.check()?;
         no_more(
-            "captured = published + dropped + lost + in flight",
-            self.accounted(),
-            self.captured,
+            "crops published = received by inference + overflowed + lost + in flight",
+            self.infer.next_sequence,
+            self.cut.published,
         )
     }
-}
-
-impl IngestCounters {
-    fn accounted(&self) -> u64 {
-        self.published
-            + self.dropped_no_slot
-            + self.dropped_invalid
-            + self.dropped_stopping
-            + self.lost
-    }
-
-    /// All frames dropped before the bus, whatever the reason.
-    #[must_use]
-    pub fn dropped(&self) -> u64 {
-        self.dropped_no_slot + self.dropped_invalid + self.dropped_stopping
-    }
-}
-
-counters! {
-    /// `received = inferred + gated + stale + shed + failed + lost_in_worker + in flight`, and
-    /// `published = received + overflowed + lost_in_transit + in flight` for the stream it reads.
-    InferCounters {
-        /// Sequence number expected next: all below are received, overflowed or lost in transit.
-        next_sequence,
-        /// Frames taken from the bus.
-        received,
-        /// Frames overwritten or discarded on the bus before they were taken.
-        overflowed,
-        /// Frames published while this worker, or the producer, was dead or starting.
-        lost_in_transit,
-        /// Frames the model ran on.
-        inferred,
-        /// Frames the gate held back.
-        gated,
-        /// Frames older than `max_staleness` when their turn came.
-        stale,
-        /// Frames a newer one took the place of.
-        shed,
-        /// Frames the model failed on.
-        failed,
-        /// Inside the worker when it was killed.
-        lost_in_worker,
-        /// Objects found.
-        detections,
-        /// Microseconds spent in the model.
-        model_us,
-        /// Microseconds spent making tensors and decoding outputs.
-        conversion_us,
-    }
-}
-
-impl Counters for InferCounters {
-    word_methods!();
 
     fn in_flight(&self) -> u64 {
-        self.received.saturating_sub(self.accounted())
-    }
-
-    fn settle(&mut self) {
-        self.lost_in_worker += self.in_flight();
-    }
-
-    fn check(&self) -> Result<(), Imbalance> {
-        no_more(
-            "received = inferred + gated + stale + shed + failed + lost + in flight",
-            self.accounted(),
-            self.received,
-        )?;
-        taken_in_order(
-            self.next_sequence,
-            self.received,
-            self.overflowed,
-            self.lost_in_transit,
-        )
+        let transit = self.cut.published.saturating_sub(self.infer.next_sequence);
+        self.cut.in_flight() + transit + self.infer.in_flight()
     }
 }
-
-impl InferCounters {
-    fn accounted(&self) -> u64 {
-        self.inferred + self.gated + self.stale + self.shed + self.failed + self.lost_in_worker
-    }
-
-    /// Frames of this stream that were not inferred, whatever the reason, gates aside.
-    #[must_use]
-    pub fn dropped(&self) -> u64 {
-        self.overflowed + self.stale + self.shed + self.failed
-    }
-}
-
-counters! {
-    /// `received = rendered + dropped_encoder + dropped_invalid + lost_in_worker + in flight`, and
-    /// `published = received + overflowed + lost_in_transit + in flight` for the stream it reads.
-    RenderCounters {
-        /// Sequence number expected next: all below are received, overflowed or lost in transit.
-        next_sequence,
-        /// Frames taken from the bus.
-        received,
-        /// Frames overwritten or discarded on the bus before they were taken.
-        overflowed,
-        /// Frames published while this worker, or the producer, was dead or starting.
-        lost_in_transit,
-        /// Frames tracked, drawn and handed to the encoder.
-        rendered,
-        /// Frames the encoder refused.
-        dropped_encoder,
-        /// Frames whose header or payload did not hold together.
-        dropped_invalid,
-        /// Inside the worker when it was killed.
-        lost_in_worker,
-        /// Of the rendered: with detections of every model that ran on them.
-        with_results,
-        /// Of the rendered: at least one model had not answered inside `max_latency`.
-        without_results,
-        /// Results that came after their frame had gone on.
-        late_results,
-        /// Frames carried by predicted boxes only.
-        coasted,
-        /// Tracks begun.
-        tracks,
-        /// Rule firings.
-        events,
-        /// Access units the encoder gave.
-        encoded,
-        /// Bytes of those.
-        encoded_bytes,
-        /// Rows for the database that were given up because the supervisor did not read.
-        records_dropped,
-        /// Rule firings that a `limit` or a flood limit held back.
-        events_suppressed,
-        /// Tracks seen or predicted now; gates read it.
-        tracks_now,
-        /// Rules' events that last now; gates read it.
-        events_now,
-    }
-}
-
-impl Counters for RenderCounters {
-    word_methods!();
-
-    fn in_flight(&self) -> u64 {
-        self.received.saturating_sub(self.accounted())
-    }
-
-    fn settle(&mut self) {
-        self.lost_in_worker += self.in_flight();
-        // Gauges of a process that is no more.
-        self.tracks_now = 0;
-        self.events_now = 0;
-    }
-
-    fn check(&self) -> Result<(), Imbalance> {
-        no_more(
-            "received = rendered + dropped + lost + in flight",
-            self.accounted(),
-            self.received,
-        )?;
-        taken_in_order(
-            self.next_sequence,
-            self.received,
-            self.overflowed,
-            self.lost_in_transit,
-        )
-    }
-}
-
-impl RenderCounters {
-    fn accounted(&self) -> u64 {
-        self.rendered + self.dropped_encoder + self.dropped_invalid + self.lost_in_worker
-    }
-}
-
-counters! {
-    /// `received` access units are forwarded to viewers or dropped until the next key frame.
-    GatewayCounters {
-        /// Sequence number expected next.
-        next_sequence,
-        /// Access units taken from the bus.
-        received,
-        /// Access units overwritten on the bus before they were taken.
-        overflowed,
-        /// Access units produced while the gateway or the producer was dead or starting.
-        lost_in_transit,
-        /// Access units handed to the RTSP media, once for all of its viewers.
-        forwarded,
-        /// Access units nobody watched.
-        unwatched,
-        /// Access units passed over while waiting for a key frame after a gap.
-        dropped_resync,
-        /// Access units the RTSP media did not take in time.
-        dropped_slow,
-        /// Viewers connected now.
-        viewers,
-        /// Viewers ever connected.
-        viewers_total,
-        /// Inside the worker when it was killed.
-        lost_in_worker,
-    }
-}
-
-impl Counters for GatewayCounters {
-    word_methods!();
-
-    fn in_flight(&self) -> u64 {
-        self.received.saturating_sub(self.accounted())
-    }
-
-    fn settle(&mut self) {
-        self.lost_in_worker += self.in_flight();
-        self.viewers = 0;
-    }
-
-    fn check(&self) -> Result<(), Imbalance> {
-        no_more(
-            "received = forwarded + unwatched + dropped + lost + in flight",
-            self.accounted(),
-            self.received,
-        )?;
-        taken_in_order(
-            self.next_sequence,
-            self.received,
-            self.overflowed,
-            self.lost_in_transit,
-        )
-    }
-}
-
-impl GatewayCounters {
-    fn accounted(&self) -> u64 {
-        self.forwarded
-            + self.unwatched
-            + self.dropped_resync
-            + self.dropped_slow
-            + self.lost_in_worker
-    }
-}
-
-fn taken_in_order(
-    next_sequence: u64,
-    received: u64,
-    overflowed: u64,
-    lost_in_transit: u64,
-) -> Result<(), Imbalance> {
-    let taken = received + overflowed + lost_in_transit;
-    if next_sequence == taken {
-        return Ok(());
-    }
-    Err(Imbalance {
-        equation: "next sequence number = received + overflowed + lost in transit",
-        left: next_sequence,
-        right: taken,
-    })
-}
-
 /// The whole ledger of one stream: every book that speaks of its frames.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamLedger {
@@ -401,6 +84,8 @@ pub struct StreamLedger {
     pub infer: Vec<(String, InferCounters)>,
     /// What was drawn and encoded.
     pub render: RenderCounters,
+    /// What was cut out of frames, by model. A crop is no frame: it enters no sum of frames.
+    pub crops: Vec<CropLedger>,
 }
 
 impl StreamLedger {
@@ -419,6 +104,7 @@ impl StreamLedger {
                 published,
             )?;
         }
+        self.crops.iter().try_for_each(CropLedger::check)?;
         self.render.check()?;
         no_more(
             "published = received by render + overflowed + lost + in flight",
@@ -447,7 +133,8 @@ impl StreamLedger {
     /// The first [`Imbalance`] found.
     pub fn check_closed(&self) -> Result<(), Imbalance> {
         self.check()?;
-        let in_flight = self.in_flight();
+        let crops: u64 = self.crops.iter().map(CropLedger::in_flight).sum();
+        let in_flight = self.in_flight() + crops;
         if in_flight == 0 {
             return Ok(());
         }
@@ -501,6 +188,23 @@ mod tests {
                 rendered: 9,
                 ..Default::default()
             },
+            crops: vec![CropLedger {
+                model: "faces".to_owned(),
+                cut: CropCounters {
+                    asked: 4,
+                    published: 3,
+                    dropped_busy: 1,
+                    answered: 2,
+                    expired: 1,
+                    ..Default::default()
+                },
+                infer: InferCounters {
+                    next_sequence: 3,
+                    received: 3,
+                    inferred: 3,
+                    ..Default::default()
+                },
+            }],
         }
     }
 
@@ -527,6 +231,28 @@ mod tests {
         unpublished.ingest.published = 8;
         unpublished.ingest.dropped_no_slot = 2;
         assert!(unpublished.check().is_err());
+    }
+
+    #[test]
+    fn crops_have_equations_of_their_own() {
+        let mut unanswered = balanced();
+        unanswered.crops[0].cut.answered = 1;
+        assert_eq!((unanswered.check(), unanswered.in_flight()), (Ok(()), 0));
+        assert!(unanswered.check_closed().is_err());
+        unanswered.crops[0].cut.settle();
+        assert_eq!(unanswered.check_closed(), Ok(()));
+        assert_eq!(unanswered.lost(), 0, "a crop is no frame");
+
+        let mut forgotten = balanced();
+        forgotten.crops[0].cut.dropped_busy = 0;
+        assert!(forgotten.check().is_err());
+        let mut twice = balanced();
+        twice.crops[0].infer.inferred = 4;
+        assert!(twice.check().is_err());
+        let mut unsent = balanced();
+        unsent.crops[0].infer.next_sequence = 4;
+        unsent.crops[0].infer.received = 4;
+        assert!(unsent.check().is_err());
     }
 
     #[test]

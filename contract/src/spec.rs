@@ -92,11 +92,15 @@ pub enum QueuePolicy {
     Wait,
 }
 
-/// One stream's frames on the bus. Every process that opens the service passes the same values.
+/// One stream's frames on the bus, or the crops of one model. Every process that opens the
+/// service passes the same values.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FrameServiceSpec {
     /// The stream.
     pub stream: StreamName,
+    /// `None`: its frames. Else what its rules cut out of them for this model; then the render
+    /// worker is the producer and the model's worker the one consumer.
+    pub crops: Option<ModelName>,
     /// Largest picture that may travel: the slot size.
     pub size: PixelSize,
     /// What happens at a full queue.
@@ -107,6 +111,26 @@ pub struct FrameServiceSpec {
     pub consumers_max: u32,
     /// Frames each consumer may hold after taking them.
     pub held_max: u32,
+}
+
+impl FrameServiceSpec {
+    /// The service's name, `frames/yard` or `crops/yard/faces`; no two services share one.
+    #[must_use]
+    pub fn topic(&self) -> String {
+        match &self.crops {
+            None => format!("frames/{}", self.stream),
+            Some(model) => format!("crops/{}/{model}", self.stream),
+        }
+    }
+
+    /// What travels, in words: `stream yard`, `crops of yard`.
+    #[must_use]
+    pub fn described(&self) -> String {
+        match &self.crops {
+            None => format!("stream {}", self.stream),
+            Some(_) => format!("crops of {}", self.stream),
+        }
+    }
 }
 
 /// Whence frames come.
@@ -354,7 +378,7 @@ pub struct InferSpec {
     pub standby: bool,
 }
 
-/// One stream of an infer worker.
+/// One stream of an infer worker, or the crops of one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct InferStreamSpec {
     /// Where frames come from.
@@ -382,6 +406,8 @@ pub struct RenderSpec {
     pub frames: FrameServiceSpec,
     /// The models whose results are joined.
     pub models: Vec<RenderModelSpec>,
+    /// The models that rules run on the crops of tracks.
+    pub crops: Vec<RenderCropsSpec>,
     /// A frame waits so long for results.
     pub max_latency_ms: u64,
     /// Tracker settings.
@@ -411,6 +437,21 @@ pub struct RenderModelSpec {
     pub model: ModelName,
     /// Class names, by class index.
     pub labels: Vec<String>,
+}
+
+/// One model that a render worker asks about crops.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RenderCropsSpec {
+    /// The model.
+    pub model: ModelName,
+    /// Class names, by class index.
+    pub labels: Vec<String>,
+    /// Where crops go.
+    pub frames: FrameServiceSpec,
+    /// Crops that may be unanswered at the same time; 1 or more.
+    pub unanswered_max: u32,
+    /// The book of [`crate::ledger::CropCounters`].
+    pub book: PathBuf,
 }
 
 /// A rule file: its text, so that the worker needs no file.

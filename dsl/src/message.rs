@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use crate::check::{self, Names};
 use crate::code;
+use crate::needs::Needs;
 use crate::problem::Problem;
 use crate::rule_file::Subject;
 use crate::scene::Scene;
@@ -75,6 +76,14 @@ impl Message {
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    pub(crate) fn needs(&self) -> Needs {
+        let needs = self.parts.iter().map(|part| match part {
+            Part::Text(_) => Needs::default(),
+            Part::Value(value) => value.needs(),
+        });
+        needs.fold(Needs::default(), Needs::or)
     }
 
     /// The message with the values of a frame filled in; `subject` is the index of the

@@ -1,10 +1,10 @@
-//! What must be measured for conditions.
+//! What must be measured for conditions and messages.
 
-use crate::typed::{Condition, Number, Sequence};
-use crate::visit::{Node, each_node};
+use crate::typed::{Condition, Number, Sequence, Value};
+use crate::visit::{Node, each_in_value, each_node};
 use crate::vocabulary::Field;
 
-/// What a condition needs measured that costs something to measure.
+/// What a condition or message needs measured that costs something to measure.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Needs {
     /// Sharpness and brightness of the tracks' boxes.
@@ -33,13 +33,62 @@ impl Needs {
 
     pub(crate) fn of_condition(condition: &Condition) -> Self {
         let mut needs = Self::default();
-        each_node(condition, &mut |node| match node {
-            Node::Number(Number::Field(Field::Sharpness | Field::Brightness | Field::Best)) => {
-                needs.quality = true;
-            }
-            Node::Number(Number::ZoneMotion(_)) => needs.zone_motion = true,
-            _ => {}
-        });
+        each_node(condition, &mut |node| needs.add(node));
         needs
+    }
+
+    pub(crate) fn of_value(value: &Value) -> Self {
+        let mut needs = Self::default();
+        each_in_value(value, &mut |node| needs.add(node));
+        needs
+    }
+
+    fn add(&mut self, node: Node<'_>) {
+        match node {
+            Node::Number(Number::Field(Field::Sharpness | Field::Brightness | Field::Best)) => {
+                self.quality = true;
+            }
+            Node::Number(Number::ZoneMotion(_)) => self.zone_motion = true,
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::rule_file::RuleFile;
+
+    use super::*;
+
+    #[test]
+    fn conditions_and_messages_say_what_is_to_be_measured() {
+        let quality = Needs {
+            quality: true,
+            ..Needs::default()
+        };
+        let zone_motion = Needs {
+            zone_motion: true,
+            ..Needs::default()
+        };
+        let rules = [
+            ("when: score > 60%", Needs::default()),
+            ("when: quality.sharpness > 4", quality),
+            ("when: 'exists(quality.best > 4)'", quality),
+            ("when: 'changed(motion(dock) > 1%)'", zone_motion),
+            ("when: score > 60%, message: '{quality.best}'", quality),
+            (
+                "when: quality.best > 4, message: '{label} {motion(dock)}'",
+                quality.or(zone_motion),
+            ),
+        ];
+        for (clauses, needs) in rules {
+            let text = format!(
+                "zones: {{dock: {{polygon: [[0, 0], [1, 0], [1, 1]]}}}}\nrules: {{r: {{on: track, {clauses}}}}}"
+            );
+            let file = RuleFile::parse_checked(&text, Path::new("r.yaml")).expect("it is right");
+            assert_eq!(file.rules[0].needs(), needs, "{clauses}");
+        }
     }
 }

@@ -10,6 +10,7 @@ use crate::duration::format_duration;
 use crate::gate::GateProgram;
 use crate::load;
 use crate::message::Message;
+use crate::needs::Needs;
 use crate::polygon;
 use crate::when::When;
 
@@ -138,6 +139,12 @@ impl Rule {
     #[must_use]
     pub fn alerts(&self) -> bool {
         self.actions.iter().any(Action::alerts)
+    }
+
+    /// What must be measured for its condition and its message.
+    #[must_use]
+    pub fn needs(&self) -> Needs {
+        self.when.needs().or(self.message.needs())
     }
 
     /// An upper bound of the work of one evaluation.

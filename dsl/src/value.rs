@@ -1,5 +1,6 @@
 //! Values in messages.
 
+use crate::needs::Needs;
 use crate::scene::Scene;
 use crate::typed::Value;
 use crate::walk::{Forgetful, Walk};
@@ -13,6 +14,10 @@ pub struct ValueProgram {
 impl ValueProgram {
     pub(crate) fn new(value: Value) -> Self {
         Self { value }
+    }
+
+    pub(crate) fn needs(&self) -> Needs {
+        Needs::of_value(&self.value)
     }
 
     /// The value as a text: `0.52`, `12.3s`, `person`, `true`; `-` where it is not known.

@@ -1,4 +1,4 @@
-//! Visits to every node of a condition.
+//! Visits to every node of a condition or value.
 
 use crate::tree::Spanned;
 use crate::typed::{Condition, Number, Value};
@@ -31,11 +31,7 @@ pub(crate) fn each_node<'t>(condition: &'t Condition, visit: &mut impl FnMut(Nod
         Condition::Between { value, .. } | Condition::OneOf { value, .. } => {
             each_in_number(&value.value, visit);
         }
-        Condition::Changed { value, .. } => match &value.value {
-            Value::Condition(condition) => each_node(condition, visit),
-            Value::Number(number) => each_in_number(number, visit),
-            Value::Text(_) => {}
-        },
+        Condition::Changed { value, .. } => each_in_value(&value.value, visit),
         Condition::Constant(_)
         | Condition::CompareText { .. }
         | Condition::TextOneOf { .. }
@@ -45,6 +41,15 @@ pub(crate) fn each_node<'t>(condition: &'t Condition, visit: &mut impl FnMut(Nod
         | Condition::Left(_)
         | Condition::Crossed { .. }
         | Condition::Every { .. } => {}
+    }
+}
+
+/// Visits all that is in a value.
+pub(crate) fn each_in_value<'t>(value: &'t Value, visit: &mut impl FnMut(Node<'t>)) {
+    match value {
+        Value::Condition(condition) => each_node(condition, visit),
+        Value::Number(number) => each_in_number(number, visit),
+        Value::Text(_) => {}
     }
 }
 

@@ -92,8 +92,7 @@ impl When {
     }
 
     /// What must be measured for this condition.
-    #[must_use]
-    pub fn needs(&self) -> Needs {
+    pub(crate) fn needs(&self) -> Needs {
         Needs::of_sequence(&self.sequence)
     }
 

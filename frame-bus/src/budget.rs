@@ -86,6 +86,7 @@ mod tests {
     fn the_worst_case_is_counted_and_compared() {
         let spec = FrameServiceSpec {
             stream: "yard".parse().expect("a name"),
+            crops: None,
             size: PixelSize {
                 width: 1920,
                 height: 1080,

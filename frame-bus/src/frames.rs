@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use contract::geometry::{I420Layout, PixelSize};
-use contract::name::StreamName;
 use contract::spec::{FrameServiceSpec, QueuePolicy};
 use iceoryx2::port::publisher::Publisher;
 use iceoryx2::port::subscriber::Subscriber;
@@ -63,7 +62,7 @@ impl Interrupter {
 
 fn open_service(bus: &Bus, spec: &FrameServiceSpec) -> Result<BytesService<FrameHeader>, BusError> {
     bus.bytes(
-        &format!("frames/{}", spec.stream),
+        &spec.topic(),
         &ServiceShape {
             alignment: SLOT_ALIGNMENT,
             overflow: spec.policy == QueuePolicy::DropOldest,
@@ -74,12 +73,12 @@ fn open_service(bus: &Bus, spec: &FrameServiceSpec) -> Result<BytesService<Frame
     )
 }
 
-fn taken_name(stream: &StreamName) -> String {
-    format!("taken/{stream}")
+fn taken_name(spec: &FrameServiceSpec) -> String {
+    format!("taken/{}", spec.topic())
 }
 
-fn seen_name(stream: &StreamName) -> String {
-    format!("seen/{stream}")
+fn seen_name(spec: &FrameServiceSpec) -> String {
+    format!("seen/{}", spec.topic())
 }
 
 /// The producer's side of a stream.
@@ -112,7 +111,7 @@ impl FramePublisher {
                 builder.backpressure_strategy(BackpressureStrategy::DiscardData)
             }
             QueuePolicy::Wait => {
-                let room = Listener::named(bus, &taken_name(&spec.stream))?;
+                let room = Listener::named(bus, &taken_name(spec))?;
                 let patience = patience.clone();
                 builder
                     .backpressure_strategy(BackpressureStrategy::RetryUntilDelivered)
@@ -128,12 +127,12 @@ impl FramePublisher {
             }
         };
         let port = builder.create().map_err(|error| {
-            BusError::open(format!("the producer of `{}`", spec.stream), &error)
+            BusError::open(format!("the producer of `{}`", spec.topic()), &error)
         })?;
         Ok(Self {
             service,
             port,
-            seen: Listener::named(bus, &seen_name(&spec.stream))?,
+            seen: Listener::named(bus, &seen_name(spec))?,
             patience,
             slot_bytes,
             epoch,
@@ -319,15 +318,15 @@ impl FrameSubscriber {
             .subscriber_builder()
             .buffer_size(spec.depth as usize)
             .create()
-            .map_err(|error| BusError::open(format!("a consumer of `{}`", spec.stream), &error))?;
+            .map_err(|error| BusError::open(format!("a consumer of `{}`", spec.topic()), &error))?;
         let taken = match spec.policy {
-            QueuePolicy::Wait => Some(Waker::named(bus, &taken_name(&spec.stream))?),
+            QueuePolicy::Wait => Some(Waker::named(bus, &taken_name(spec))?),
             QueuePolicy::DropOldest | QueuePolicy::DropLatest => None,
         };
         Ok(Self {
             port,
             taken,
-            seen: Waker::named(bus, &seen_name(&spec.stream))?,
+            seen: Waker::named(bus, &seen_name(spec))?,
             begin_told: None,
             end_told: None,
         })

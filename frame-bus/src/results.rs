@@ -2,7 +2,8 @@
 
 use contract::detection::{DETECTIONS_MAX, Detection, LANDMARKS_MAX, Landmarks, Skip};
 use contract::geometry::BoundingBox;
-use contract::name::{ModelName, StreamName};
+use contract::name::ModelName;
+use contract::spec::FrameServiceSpec;
 use iceoryx2::port::publisher::Publisher;
 use iceoryx2::port::subscriber::Subscriber;
 use iceoryx2::prelude::*;
@@ -51,11 +52,11 @@ fn skip_code(skip: Skip) -> u32 {
 
 fn open_service(
     bus: &Bus,
-    stream: &StreamName,
+    frames: &FrameServiceSpec,
     model: &ModelName,
 ) -> Result<BytesService<ResultHeader>, BusError> {
     bus.bytes(
-        &format!("results/{stream}/{model}"),
+        &format!("results/{model}/{}", frames.topic()),
         &ServiceShape {
             alignment: 8,
             overflow: true,
@@ -83,12 +84,12 @@ pub struct ResultPublisher {
 }
 
 impl ResultPublisher {
-    /// Opens the results of `model` on `stream` for publishing.
+    /// Opens the results of `model` on `frames` for publishing.
     ///
     /// # Errors
     /// When the service cannot be opened.
-    pub fn open(bus: &Bus, stream: &StreamName, model: &ModelName) -> Result<Self, BusError> {
-        let port = open_service(bus, stream, model)?
+    pub fn open(bus: &Bus, frames: &FrameServiceSpec, model: &ModelName) -> Result<Self, BusError> {
+        let port = open_service(bus, frames, model)?
             .publisher_builder()
             .initial_max_slice_len(RESULT_BYTES_MAX)
             .allocation_strategy(AllocationStrategy::Static)
@@ -97,7 +98,10 @@ impl ResultPublisher {
             .backpressure_strategy(BackpressureStrategy::DiscardData)
             .create()
             .map_err(|error| {
-                BusError::open(format!("the results of `{model}` on `{stream}`"), &error)
+                BusError::open(
+                    format!("the results of `{model}` on `{}`", frames.topic()),
+                    &error,
+                )
             })?;
         Ok(Self { port })
     }
@@ -191,16 +195,19 @@ pub struct ResultSubscriber {
 }
 
 impl ResultSubscriber {
-    /// Opens the results of `model` on `stream`.
+    /// Opens the results of `model` on `frames`.
     ///
     /// # Errors
     /// When the service cannot be opened.
-    pub fn open(bus: &Bus, stream: &StreamName, model: &ModelName) -> Result<Self, BusError> {
-        let port = open_service(bus, stream, model)?
+    pub fn open(bus: &Bus, frames: &FrameServiceSpec, model: &ModelName) -> Result<Self, BusError> {
+        let port = open_service(bus, frames, model)?
             .subscriber_builder()
             .create()
             .map_err(|error| {
-                BusError::open(format!("a reader of `{model}` on `{stream}`"), &error)
+                BusError::open(
+                    format!("a reader of `{model}` on `{}`", frames.topic()),
+                    &error,
+                )
             })?;
         Ok(Self { port })
     }

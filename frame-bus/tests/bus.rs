@@ -36,6 +36,7 @@ fn fixture() -> Fixture {
 fn spec(policy: QueuePolicy, depth: u32) -> FrameServiceSpec {
     FrameServiceSpec {
         stream: "yard".parse().expect("a name"),
+        crops: None,
         size: SIZE,
         policy,
         depth,
@@ -214,12 +215,10 @@ fn a_stream_of_another_size_is_refused() {
 #[test]
 fn results_and_packets_read_back() {
     let fixture = fixture();
-    let (stream, model) = (
-        "yard".parse().expect("a name"),
-        "people".parse().expect("a name"),
-    );
-    let publisher = ResultPublisher::open(&fixture.bus, &stream, &model).expect("a publisher");
-    let mut subscriber = ResultSubscriber::open(&fixture.bus, &stream, &model).expect("a reader");
+    let frames = spec(QueuePolicy::Wait, 2);
+    let (stream, model) = (frames.stream.clone(), "people".parse().expect("a name"));
+    let publisher = ResultPublisher::open(&fixture.bus, &frames, &model).expect("a publisher");
+    let mut subscriber = ResultSubscriber::open(&fixture.bus, &frames, &model).expect("a reader");
     let found = Detection {
         bounds: BoundingBox {
             x1: 1.0,

@@ -65,7 +65,7 @@ impl Account {
         Ok(Self {
             state: Mutex::new(State {
                 book,
-                results: ResultPublisher::open(bus, &spec.frames.stream, model)?,
+                results: ResultPublisher::open(bus, &spec.frames, model)?,
                 arrivals,
                 in_flight: 0,
                 end: End::Open,

@@ -114,6 +114,8 @@ impl Dispatcher {
             }
             if control.draining() {
                 draining_since.get_or_insert_with(Instant::now);
+                // Who makes crops has ended before, or asks for no more.
+                self.let_leave(Stream::is_crops);
             }
             let all_ended = self.streams.iter().all(Stream::ended) && self.leaving.is_empty();
             let drained = draining_since.is_some() && all_ended;
@@ -146,7 +148,7 @@ impl Dispatcher {
                 more |= looked == Looked::More;
                 index += 1;
             } else {
-                tracing::info!(stream = %stream.name(), "not served any more");
+                tracing::info!(stream = stream.topic(), "not served any more");
                 self.leaving.swap_remove(index);
             }
         }
@@ -216,21 +218,25 @@ impl Dispatcher {
         self.sessions.retire(prepared.sessions);
         self.shared.set_thresholds(Thresholds::of(&plan.wanted));
         for (spec, rules) in plan.changed.iter().zip(prepared.changed) {
-            let name = &spec.frames.stream;
-            let stream = self.streams.iter_mut().find(|known| known.name() == name);
+            let topic = spec.frames.topic();
+            let mut known = self.streams.iter_mut();
+            let stream = known.find(|known| known.topic() == topic);
             if let Some(stream) = stream {
                 stream.change(spec, rules, self.shared.exchange());
             }
         }
         self.insert(&plan.added, parts);
-        let goes = |stream: &mut Stream| plan.removed.contains(stream.name());
-        for mut stream in self.streams.extract_if(.., goes) {
+        self.let_leave(|stream| plan.removed.iter().any(|gone| gone == stream.topic()));
+        Ok(prepared.replaced)
+    }
+
+    fn let_leave(&mut self, goes: impl Fn(&Stream) -> bool) {
+        for mut stream in self.streams.extract_if(.., |stream| goes(stream)) {
             stream.begin_to_leave();
             self.leaving.push(stream);
+            // Those that leave are looked at before anything else sleeps.
+            self.place.waker.wake();
         }
-        // Those that leave are looked at before anything else sleeps.
-        self.place.waker.wake();
-        Ok(prepared.replaced)
     }
 
     fn open_parts(

@@ -1,15 +1,14 @@
 //! From the spec a worker has to the one it is to have: what changes, or why it cannot. Pure.
 
-use contract::name::StreamName;
-use contract::spec::{InferSpec, InferStreamSpec, Role};
+use contract::spec::{FrameServiceSpec, InferSpec, InferStreamSpec, Role};
 
 /// What leads from one spec to another while frames flow.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     /// The spec when it is done.
     pub wanted: InferSpec,
-    /// Streams that are not served any more, or not as they were.
-    pub removed: Vec<StreamName>,
+    /// Streams that are not served any more, or not as they were, by their services' names.
+    pub removed: Vec<String>,
     /// Streams that are new.
     pub added: Vec<InferStreamSpec>,
     /// Streams to be opened anew once they are removed: their frames come by another service.
@@ -35,7 +34,7 @@ impl Plan {
             ));
         }
         if let Some(twice) = named_twice(&wanted.streams) {
-            return Err(format!("stream {twice} is named twice"));
+            return Err(format!("{twice} is named twice"));
         }
         let mut plan = Self {
             removed: Vec::new(),
@@ -51,29 +50,29 @@ impl Plan {
 
     fn compare_streams(&mut self, current: &[InferStreamSpec]) {
         for old in current {
-            let name = &old.frames.stream;
-            if find(&self.wanted.streams, name).is_none() {
-                self.removed.push(name.clone());
-                self.notes.push(format!("stream {name}: removed"));
+            if find(&self.wanted.streams, &old.frames).is_none() {
+                self.removed.push(old.frames.topic());
+                self.notes
+                    .push(format!("{}: removed", old.frames.described()));
             }
         }
         for new in &self.wanted.streams {
-            let name = &new.frames.stream;
-            match find(current, name) {
+            let name = new.frames.described();
+            match find(current, &new.frames) {
                 None => {
                     self.added.push(new.clone());
-                    self.notes.push(format!("stream {name}: added"));
+                    self.notes.push(format!("{name}: added"));
                 }
                 Some(old) if old == new => {}
                 Some(old) if reopens(old, new) => {
-                    self.removed.push(name.clone());
+                    self.removed.push(new.frames.topic());
                     self.replaced.push(new.clone());
-                    self.notes.push(format!("stream {name}: opened anew"));
+                    self.notes.push(format!("{name}: opened anew"));
                 }
                 Some(old) => {
                     self.changed.push(new.clone());
                     let what = changes(old, new).join(", ");
-                    self.notes.push(format!("stream {name}: {what}"));
+                    self.notes.push(format!("{name}: {what}"));
                 }
             }
         }
@@ -121,15 +120,19 @@ fn thresholds(current: &InferSpec, wanted: &InferSpec) -> Vec<String> {
         .collect()
 }
 
-fn named_twice(streams: &[InferStreamSpec]) -> Option<&StreamName> {
-    let mut names: Vec<_> = streams.iter().map(|stream| &stream.frames.stream).collect();
-    names.sort_unstable();
-    let pair = names.windows(2).find(|pair| pair[0] == pair[1])?;
-    Some(pair[0])
+fn named_twice(streams: &[InferStreamSpec]) -> Option<String> {
+    let mut others = streams.iter().enumerate();
+    let twice = others.find(|(index, stream)| find(&streams[..*index], &stream.frames).is_some());
+    twice.map(|(_, stream)| stream.frames.described())
 }
 
-fn find<'a>(streams: &'a [InferStreamSpec], name: &StreamName) -> Option<&'a InferStreamSpec> {
-    streams.iter().find(|stream| stream.frames.stream == *name)
+fn find<'a>(
+    streams: &'a [InferStreamSpec],
+    frames: &FrameServiceSpec,
+) -> Option<&'a InferStreamSpec> {
+    let same =
+        |known: &FrameServiceSpec| (&known.stream, &known.crops) == (&frames.stream, &frames.crops);
+    streams.iter().find(|stream| same(&stream.frames))
 }
 
 /// It reads or writes elsewhere, so nothing of it can stay open.
@@ -152,10 +155,8 @@ fn changes(old: &InferStreamSpec, new: &InferStreamSpec) -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     use contract::geometry::PixelSize;
-    use contract::name::WorkerId;
-    use contract::spec::{
-        FrameServiceSpec, GatewaySpec, InputSpec, ModelFamily, QueuePolicy, RuleSource,
-    };
+    use contract::name::{StreamName, WorkerId};
+    use contract::spec::{GatewaySpec, InputSpec, ModelFamily, QueuePolicy, RuleSource};
 
     use super::*;
 
@@ -164,6 +165,7 @@ mod tests {
         InferStreamSpec {
             frames: FrameServiceSpec {
                 stream: stream.clone(),
+                crops: None,
                 size: PixelSize {
                     width: 64,
                     height: 48,
@@ -218,8 +220,7 @@ mod tests {
         wanted.streams[2].frames.size.width = 128;
         wanted.score_min = 0.5;
         let plan = Plan::between(&current, Role::Infer(wanted.clone())).expect("it can be done");
-        let removed: Vec<_> = plan.removed.iter().map(StreamName::as_str).collect();
-        assert_eq!(removed, ["gone", "resized"]);
+        assert_eq!(plan.removed, ["frames/gone", "frames/resized"]);
         assert_eq!(names(&plan.added), ["new"]);
         assert_eq!(names(&plan.replaced), ["resized"]);
         assert_eq!(names(&plan.changed), ["gated"]);
@@ -237,6 +238,19 @@ mod tests {
 
         let nothing = Plan::between(&current, Role::Infer(current.clone())).expect("the same");
         assert_eq!(nothing.notes, Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_crops_of_a_stream_come_and_go_beside_its_frames() {
+        let current = spec(&["yard"]);
+        let mut wanted = spec(&["yard", "yard"]);
+        wanted.streams[1].frames.crops = Some(wanted.model.clone());
+        let plan = Plan::between(&current, Role::Infer(wanted.clone())).expect("it can be done");
+        assert_eq!(plan.added, wanted.streams[1..]);
+        assert_eq!(plan.notes, ["crops of yard: added"]);
+        let plan = Plan::between(&wanted, Role::Infer(current)).expect("it can be done");
+        assert_eq!(plan.removed, ["crops/yard/people"]);
+        assert_eq!(plan.notes, ["crops of yard: removed"]);
     }
 
     #[test]

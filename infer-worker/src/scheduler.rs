@@ -1,7 +1,9 @@
 //! Which frame the model runs on next. Pure: the clock is passed in.
 //!
 //! Each stream has a lane; lanes come and go while frames flow. A *newest-first* lane holds one frame, the newest; an older one
-//! is displaced. A *lossless* lane is a bounded queue that, when full, asks for no more.
+//! is displaced. A *lossless* lane is a bounded queue that, when full, asks for no more; so is a
+//! *queued* one, in which what waits for too long is not run on: crops, of which a newer one is
+//! of another object and replaces nothing.
 //!
 //! Among lanes that have something, turns are given by start-time fair queueing (Goyal,
 //! Vin, Cheng 1996): a lane's turn costs `1 / weight` of virtual time, the lane whose next
@@ -27,6 +29,13 @@ pub enum LanePolicy {
     Lossless {
         /// Frames held; 1 or more.
         pending_max: usize,
+    },
+    /// Every frame, in order; too old a frame is not run on.
+    Queued {
+        /// Frames held; 1 or more.
+        pending_max: usize,
+        /// Frames captured longer ago are stale.
+        staleness_max_ns: u64,
     },
 }
 
@@ -128,7 +137,7 @@ impl<T> Scheduler<T> {
         };
         let displaced = match lane.policy {
             LanePolicy::NewestFirst { .. } => lane.pending.pop_front(),
-            LanePolicy::Lossless { .. } => None,
+            LanePolicy::Lossless { .. } | LanePolicy::Queued { .. } => None,
         };
         if displaced.is_none() && lane.pending.is_empty() {
             lane.next_start = lane.next_start.max(self.virtual_time);
@@ -137,8 +146,8 @@ impl<T> Scheduler<T> {
         displaced.map(|pending| pending.frame)
     }
 
-    /// False while a lossless lane is full, for then its producer is to wait, and where there
-    /// is no such lane.
+    /// False while a lossless or queued lane is full, for then what comes stays on the bus, and
+    /// where there is no such lane.
     #[must_use]
     pub fn wants_more(&self, lane: LaneId) -> bool {
         let Some(lane) = self.lanes.get(&lane) else {
@@ -146,7 +155,9 @@ impl<T> Scheduler<T> {
         };
         match lane.policy {
             LanePolicy::NewestFirst { .. } => true,
-            LanePolicy::Lossless { pending_max } => lane.pending.len() < pending_max.max(1),
+            LanePolicy::Lossless { pending_max } | LanePolicy::Queued { pending_max, .. } => {
+                lane.pending.len() < pending_max.max(1)
+            }
         }
     }
 
@@ -195,8 +206,12 @@ fn turn_cost(weight: u32) -> u64 {
 
 impl<T> Lane<T> {
     fn is_stale(&self, now_ns: u64) -> bool {
-        let LanePolicy::NewestFirst { staleness_max_ns } = self.policy else {
-            return false;
+        let staleness_max_ns = match self.policy {
+            LanePolicy::NewestFirst { staleness_max_ns }
+            | LanePolicy::Queued {
+                staleness_max_ns, ..
+            } => staleness_max_ns,
+            LanePolicy::Lossless { .. } => return false,
         };
         self.pending
             .front()
@@ -261,6 +276,23 @@ mod tests {
         assert!(scheduler.wants_more(lane));
         assert_eq!(scheduler.withdraw(), ['b']);
         assert_eq!(scheduler.pending(), 0);
+    }
+
+    #[test]
+    fn a_queued_lane_keeps_order_and_passes_over_what_is_stale() {
+        let policy = LanePolicy::Queued {
+            pending_max: 2,
+            staleness_max_ns: 500,
+        };
+        let (mut scheduler, lanes) = scheduler([(policy, 1)]);
+        let lane = lanes[0];
+        assert_eq!(scheduler.offer(lane, 100, 'a'), None);
+        assert_eq!(scheduler.offer(lane, 200, 'b'), None);
+        assert!(!scheduler.wants_more(lane));
+        let stale = Turn::Stale { lane, frame: 'a' };
+        assert_eq!(scheduler.next_turn(601), Some(stale));
+        assert!(scheduler.wants_more(lane));
+        assert_eq!(scheduler.next_turn(601), Some(run(lane, 'b')));
     }
 
     #[test]

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use contract::detection::Skip;
-use contract::name::StreamName;
 use contract::spec::{InferStreamSpec, QueuePolicy};
 use frame_bus::{BusError, Frame, FrameSubscriber, Incoming, Waker};
 
@@ -95,7 +94,8 @@ pub enum Looked {
 /// One stream, as the dispatcher sees it.
 #[derive(Debug)]
 pub struct Stream {
-    name: StreamName,
+    topic: String,
+    is_crops: bool,
     lane: LaneId,
     subscriber: FrameSubscriber,
     account: Arc<Account>,
@@ -130,7 +130,8 @@ impl Stream {
             rules,
         } = parts;
         Self {
-            name: spec.frames.stream.clone(),
+            topic: spec.frames.topic(),
+            is_crops: spec.frames.crops.is_some(),
             lane: exchange.add(lane_policy(spec), spec.priority),
             subscriber,
             account: Arc::new(account),
@@ -145,10 +146,16 @@ impl Stream {
         }
     }
 
-    /// Which stream it is.
+    /// Which stream it is, by its service's name.
     #[must_use]
-    pub fn name(&self) -> &StreamName {
-        &self.name
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// Crops come, not frames.
+    #[must_use]
+    pub fn is_crops(&self) -> bool {
+        self.is_crops
     }
 
     /// Where its frames are booked.
@@ -306,12 +313,17 @@ pub struct Parts {
 
 /// How a stream's frames wait for a session.
 fn lane_policy(spec: &InferStreamSpec) -> LanePolicy {
+    let pending_max = spec.frames.held_max as usize;
+    let staleness_max_ns = spec.max_staleness_ms.saturating_mul(1_000_000);
     match spec.frames.policy {
-        QueuePolicy::DropOldest | QueuePolicy::DropLatest => LanePolicy::NewestFirst {
-            staleness_max_ns: spec.max_staleness_ms.saturating_mul(1_000_000),
+        QueuePolicy::Wait => LanePolicy::Lossless { pending_max },
+        // A newer crop is of another object: it replaces nothing.
+        _ if spec.frames.crops.is_some() => LanePolicy::Queued {
+            pending_max,
+            staleness_max_ns,
         },
-        QueuePolicy::Wait => LanePolicy::Lossless {
-            pending_max: spec.frames.held_max as usize,
-        },
+        QueuePolicy::DropOldest | QueuePolicy::DropLatest => {
+            LanePolicy::NewestFirst { staleness_max_ns }
+        }
     }
 }

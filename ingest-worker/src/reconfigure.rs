@@ -80,6 +80,7 @@ mod tests {
             hardware_decoder: false,
             frames: FrameServiceSpec {
                 stream: "yard".parse().expect("a name"),
+                crops: None,
                 size,
                 policy: QueuePolicy::DropOldest,
                 depth: 2,

@@ -6,7 +6,7 @@ use analytics::{
     CameraMotionEstimator, EngineSpec, Firing, Reloaded, RuleEngine, TrackState, TrackedObject,
     Tracker,
 };
-use contract::control::{FrameRecord, ObjectRecord};
+use contract::control::{AttributeRecord, FrameRecord, ObjectRecord};
 use contract::detection::{Detection, Landmarks, Skip};
 use contract::geometry::{I420Layout, PixelSize};
 use contract::spec::{RenderSpec, RuleSource, TrackerAlgorithm, TrackerSpec};
@@ -173,12 +173,13 @@ impl Analysis {
         })
     }
 
-    /// Takes in a frame, undrawn.
+    /// Takes in a frame, undrawn, and what other models have said of tracks before it.
     pub(crate) fn observe(
         &mut self,
         header: &Header,
         pixels: &[u8],
         answers: &[Option<Answer>],
+        attributes: Vec<AttributeRecord>,
     ) -> Observed {
         let format = &header.format;
         let (pts_ns, size) = (header.stamp.pts_ns, format.layout.size);
@@ -188,6 +189,7 @@ impl Analysis {
             .map(|(model, answer)| model.observe(pts_ns, size, answer.as_ref()))
             .sum();
         let mut record = self.record(header, skip_of(answers));
+        record.attributes = attributes;
         // From here on nobody sees other values than those that are stored.
         record.round();
         if self.needs.quality {

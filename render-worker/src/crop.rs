@@ -37,44 +37,21 @@ impl Still {
     /// `pixels` is shorter than the format says.
     #[must_use]
     pub fn crop(format: &PictureFormat, pixels: &[u8], bounds: &BoundingBox) -> Option<Self> {
-        let source = &format.layout;
-        if pixels.len() < source.bytes {
-            return None;
-        }
-        let cut = Cut::of(bounds, source.size)?;
-        let layout = I420Layout::of(PixelSize {
-            width: u32::try_from(cut.width).ok()?,
-            height: u32::try_from(cut.height).ok()?,
-        });
-        let mut still = Self {
+        let cut = Cut::of(bounds, format, pixels, CROP_SIDE_MAX)?;
+        let layout = I420Layout::of(cut.size());
+        let mut bytes = vec![0; layout.bytes];
+        cut.copy(format, pixels, &layout, &mut bytes);
+        Some(Self {
             layout,
             matrix: format.matrix,
-            bytes: vec![0; layout.bytes],
-        };
-        for plane in 0..3 {
-            // Chroma has half the rows and columns; everything of a cut is even.
-            let half = if plane == 0 { 1 } else { 2 };
-            let from = &pixels[source.offsets[plane]..];
-            let to = &mut still.bytes[layout.offsets[plane]..];
-            let (width, height) = (cut.width / half, cut.height / half);
-            for row in 0..height {
-                let top = cut.top / half + row * cut.factor;
-                for column in 0..width {
-                    let left = cut.left / half + column * cut.factor;
-                    let corner = top * source.strides[plane] + left;
-                    let block = &from[corner..];
-                    to[row * layout.strides[plane] + column] =
-                        mean(block, source.strides[plane], cut.factor);
-                }
-            }
-        }
-        Some(still)
+            bytes,
+        })
     }
 }
 
 /// What is cut out of a frame: `width * factor` by `height * factor` pixels from `left`, `top`.
 #[derive(Debug, Clone, Copy)]
-struct Cut {
+pub(crate) struct Cut {
     left: usize,
     top: usize,
     width: usize,
@@ -83,12 +60,22 @@ struct Cut {
 }
 
 impl Cut {
+    /// The object in `bounds`, with a margin, with no side over `side_max`. `None` where too
+    /// little of it is inside the frame, or `pixels` is shorter than the format says.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "the box is inside the frame"
     )]
-    fn of(bounds: &BoundingBox, frame: PixelSize) -> Option<Self> {
+    pub(crate) fn of(
+        bounds: &BoundingBox,
+        format: &PictureFormat,
+        pixels: &[u8],
+        side_max: usize,
+    ) -> Option<Self> {
+        if pixels.len() < format.layout.bytes {
+            return None;
+        }
         let (x, y) = (bounds.width() * MARGIN, bounds.height() * MARGIN);
         let inside = BoundingBox {
             x1: bounds.x1 - x,
@@ -96,11 +83,11 @@ impl Cut {
             x2: bounds.x2 + x,
             y2: bounds.y2 + y,
         }
-        .clipped(frame);
+        .clipped(format.layout.size);
         let (left, top) = (inside.x1 as usize & !1, inside.y1 as usize & !1);
         let width = (inside.x2.ceil() as usize).checked_sub(left)?;
         let height = (inside.y2.ceil() as usize).checked_sub(top)?;
-        let factor = width.max(height).div_ceil(CROP_SIDE_MAX).max(1);
+        let factor = width.max(height).div_ceil(side_max.max(1)).max(1);
         let (width, height) = ((width / factor) & !1, (height / factor) & !1);
         (width > 0 && height > 0).then_some(Self {
             left,
@@ -109,6 +96,43 @@ impl Cut {
             height,
             factor,
         })
+    }
+
+    /// How large the picture is that it makes.
+    pub(crate) fn size(&self) -> PixelSize {
+        let side = |pixels| u32::try_from(pixels).unwrap_or(u32::MAX);
+        PixelSize {
+            width: side(self.width),
+            height: side(self.height),
+        }
+    }
+
+    /// Copies it out of the frame it was made for into `to`, which lies as `layout` says.
+    pub(crate) fn copy(
+        &self,
+        format: &PictureFormat,
+        pixels: &[u8],
+        layout: &I420Layout,
+        to: &mut [u8],
+    ) {
+        let source = &format.layout;
+        for plane in 0..3 {
+            // Chroma has half the rows and columns; everything of a cut is even.
+            let half = if plane == 0 { 1 } else { 2 };
+            let from = &pixels[source.offsets[plane]..];
+            let to = &mut to[layout.offsets[plane]..];
+            let (width, height) = (self.width / half, self.height / half);
+            for row in 0..height {
+                let top = self.top / half + row * self.factor;
+                for column in 0..width {
+                    let left = self.left / half + column * self.factor;
+                    let corner = top * source.strides[plane] + left;
+                    let block = &from[corner..];
+                    to[row * layout.strides[plane] + column] =
+                        mean(block, source.strides[plane], self.factor);
+                }
+            }
+        }
     }
 }
 

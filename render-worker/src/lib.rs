@@ -10,6 +10,7 @@ mod actions;
 mod analysis;
 mod best_shot;
 pub mod crop;
+mod crops;
 pub mod encode;
 pub mod join;
 mod output;

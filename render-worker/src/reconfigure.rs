@@ -58,6 +58,14 @@ fn lines(old: &RenderSpec, new: &RenderSpec) -> Vec<String> {
         }
     };
     note(old.labels != new.labels, "labels: changed".to_owned());
+    let names = |spec: &RenderSpec| -> Vec<String> {
+        let models = spec.crops.iter();
+        models.map(|crops| crops.model.to_string()).collect()
+    };
+    note(
+        names(old) != names(new),
+        format!("crops: for [{}]", names(new).join(", ")),
+    );
     note(
         old.tracker != new.tracker,
         "tracker: thresholds changed, tracks kept".to_owned(),

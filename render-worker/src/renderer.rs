@@ -12,13 +12,14 @@ use worker::{Control, Failure};
 
 use crate::actions::{self, Actions};
 use crate::analysis::{self, Analysis};
+use crate::crops::Crops;
 use crate::encode::{EncodeError, PictureFormat};
 use crate::join::{Answer, Joined};
 use crate::output::Restream;
 use crate::overlay::{Overlay, Status};
 use crate::reconfigure::Change;
 use crate::report::FrameReports;
-use crate::shared::{Header, SharedBook, lock};
+use crate::shared::{Header, SharedBook, bus_failure, lock};
 use crate::video::Video;
 
 /// Renders the frames of one stream.
@@ -33,6 +34,7 @@ pub(crate) struct Renderer {
     overlay: Option<(PictureFormat, Overlay)>,
     video: Video,
     actions: Actions,
+    crops: Crops,
     reports: FrameReports,
     /// Of the firings held back, those that are in the book.
     suppressed_counted: u64,
@@ -65,6 +67,8 @@ impl Renderer {
             analysis,
             reports: FrameReports::new(spec.frames.policy),
             actions: Actions::start(worker.directory.clone(), control.clone())?,
+            crops: Crops::open(bus.clone(), &spec.crops, worker.incarnation)
+                .map_err(|error| bus_failure(&error))?,
             spec,
             incarnation: worker.incarnation,
             bus,
@@ -96,7 +100,14 @@ impl Renderer {
         };
         let answers = Answers::of(&joined);
         let pixels = joined.frame.payload();
-        let observed = self.analysis.observe(&header, pixels, &joined.answers);
+        self.poll_crops(monotonic_ns())?;
+        let learned = self.crops.take_learned();
+        let observed = self
+            .analysis
+            .observe(&header, pixels, &joined.answers, learned);
+        self.crops
+            .ask(&header, pixels, &observed.firings)
+            .map_err(|error| bus_failure(&error))?;
         let events = alerts(&observed.firings);
         self.actions
             .take_best_shots(&header, pixels, &observed.firings, &self.analysis);
@@ -134,9 +145,18 @@ impl Renderer {
     /// When the encoder or the bus has failed.
     pub(crate) fn poll(&mut self, now_ns: u64) -> Result<(), Failure> {
         self.video.poll(now_ns)?;
+        self.poll_crops(now_ns)?;
+        self.crops.tick();
         let given_up = self.reports.send_due(&self.control, now_ns);
         self.count_given_up(given_up);
         Ok(())
+    }
+
+    fn poll_crops(&mut self, now_ns: u64) -> Result<(), Failure> {
+        let max_latency_ns = self.spec.max_latency_ms.saturating_mul(1_000_000);
+        self.crops
+            .poll(now_ns, max_latency_ns)
+            .map_err(|error| bus_failure(&error))
     }
 
     /// When [`Renderer::poll`] has something to do.
@@ -157,6 +177,8 @@ impl Renderer {
         } else {
             None
         };
+        let lanes = self.crops.prepare(&spec.crops);
+        let lanes = lanes.map_err(|error| error.to_string())?;
         let mut done = Vec::new();
         if let Some(file) = change.rules {
             let generation = analysis::generation(spec.rules.as_ref());
@@ -187,6 +209,10 @@ impl Renderer {
         } else if !restreams(&spec) {
             self.video.end_restream();
         }
+        if let Err(error) = self.crops.change(&spec.crops, lanes) {
+            // Whoever takes crops finds the gap, and the books say so.
+            tracing::warn!("the end of crops could not be told: {error}");
+        }
         done.extend(change.lines);
         self.spec = spec;
         Ok(done)
@@ -204,6 +230,14 @@ impl Renderer {
         self.count_given_up(given_up);
         self.set_now(0, 0);
         finished
+    }
+
+    /// The worker leaves, and nothing is asked of other models any more.
+    ///
+    /// # Errors
+    /// When the bus has failed.
+    pub(crate) fn end_crops(&mut self) -> Result<(), Failure> {
+        self.crops.end().map_err(|error| bus_failure(&error))
     }
 
     /// The worker has to leave at once: the file is closed if that is quickly done.

@@ -107,7 +107,6 @@ struct Stream {
 impl Stream {
     fn open(spec: &WorkerSpec, render: RenderSpec, control: Control) -> Result<Self, Failure> {
         let failed = |error: BusError| bus_failure(&error);
-        let stream = render.frames.stream.clone();
         let book = BookWriter::<RenderCounters>::open(&render.book).map_err(failed)?;
         let arrivals = Arrivals::new(book.counters().next_sequence, spec.incarnation);
         let book = SharedBook::new(book.into());
@@ -118,7 +117,7 @@ impl Stream {
         let results = render
             .models
             .iter()
-            .map(|model| ResultSubscriber::open(&bus, &stream, &model.model))
+            .map(|model| ResultSubscriber::open(&bus, &render.frames, &model.model))
             .collect::<Result<Vec<_>, _>>()
             .map_err(failed)?;
         let frames = FrameSubscriber::open(&bus, &render.frames).map_err(failed)?;
@@ -352,6 +351,7 @@ impl Stream {
         if !self.ends.finished {
             self.renderer.finish()?;
         }
+        self.renderer.end_crops()?;
         lock(&self.book).tick();
         Ok(())
     }

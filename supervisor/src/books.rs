@@ -4,7 +4,9 @@
 //! supervisor closes its account. A book's file name says whose it is, so that
 //! the books of a supervisor that was killed can be read by whoever finds them.
 
-use std::fmt;
+mod any;
+mod id;
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
@@ -12,198 +14,17 @@ use std::time::Duration;
 
 use contract::latency::Histogram;
 use contract::ledger::{
-    Counters, GatewayCounters, Imbalance, InferCounters, IngestCounters, RenderCounters,
-    StreamLedger,
+    Counters, CropCounters, CropLedger, GatewayCounters, Imbalance, InferCounters, StreamLedger,
 };
 use contract::name::{ModelName, StreamName, WorkerId};
-use frame_bus::book::settle;
-use frame_bus::{BookReader, BookWriter, BusError};
+use frame_bus::BusError;
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::store::FoundBook;
 
-const EXTENSION: &str = "book";
+pub use id::{BookId, Part};
 
-/// One book: what one worker says of one stream.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BookId {
-    /// The stream.
-    pub stream: StreamName,
-    /// The worker's part in it.
-    pub part: Part,
-}
-
-/// A worker's part in a stream.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Part {
-    /// Decoding it.
-    Ingest,
-    /// Running a model on it.
-    Infer(ModelName),
-    /// Drawing and encoding it.
-    Render,
-    /// Serving it.
-    Gateway,
-}
-
-/// `ingest`, `infer:people`, `render`, `gateway`: as in the database.
-impl fmt::Display for Part {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ingest => formatter.write_str("ingest"),
-            Self::Infer(model) => write!(formatter, "infer:{model}"),
-            Self::Render => formatter.write_str("render"),
-            Self::Gateway => formatter.write_str("gateway"),
-        }
-    }
-}
-
-impl BookId {
-    /// The book's file name: names have no dot, so it can be read back.
-    #[must_use]
-    pub fn file_name(&self) -> String {
-        let stream = &self.stream;
-        match &self.part {
-            Part::Ingest => format!("ingest.{stream}.{EXTENSION}"),
-            Part::Infer(model) => format!("infer.{stream}.{model}.{EXTENSION}"),
-            Part::Render => format!("render.{stream}.{EXTENSION}"),
-            Part::Gateway => format!("gateway.{stream}.{EXTENSION}"),
-        }
-    }
-
-    /// The book of a file name; `None` when it is no book's.
-    #[must_use]
-    pub fn of_file_name(name: &str) -> Option<Self> {
-        let words: Vec<_> = name.split('.').collect();
-        let (stream, part) = match words[..] {
-            ["ingest", stream, EXTENSION] => (stream, Part::Ingest),
-            ["infer", stream, model, EXTENSION] => (stream, Part::Infer(model.parse().ok()?)),
-            ["render", stream, EXTENSION] => (stream, Part::Render),
-            ["gateway", stream, EXTENSION] => (stream, Part::Gateway),
-            _ => return None,
-        };
-        Some(Self {
-            stream: stream.parse().ok()?,
-            part,
-        })
-    }
-
-    /// The worker that writes it.
-    #[must_use]
-    pub fn worker(&self) -> WorkerId {
-        match &self.part {
-            Part::Ingest => WorkerId::Ingest(self.stream.clone()),
-            Part::Infer(model) => WorkerId::Infer(model.clone()),
-            Part::Render => WorkerId::Render(self.stream.clone()),
-            Part::Gateway => WorkerId::Gateway,
-        }
-    }
-}
-
-/// A book of whatever counters.
-#[derive(Debug)]
-enum AnyBook {
-    Ingest(BookReader<IngestCounters>),
-    Infer(BookReader<InferCounters>),
-    Render(BookReader<RenderCounters>),
-    Gateway(BookReader<GatewayCounters>),
-}
-
-impl AnyBook {
-    fn create(part: &Part, path: &Path) -> Result<Self, BusError> {
-        Ok(match part {
-            Part::Ingest => Self::Ingest(BookReader::create(path)?),
-            Part::Infer(_) => Self::Infer(BookReader::create(path)?),
-            Part::Render => Self::Render(BookReader::create(path)?),
-            Part::Gateway => Self::Gateway(BookReader::create(path)?),
-        })
-    }
-
-    fn open(part: &Part, path: &Path) -> Result<Self, BusError> {
-        Ok(match part {
-            Part::Ingest => Self::Ingest(BookReader::open(path)?),
-            Part::Infer(_) => Self::Infer(BookReader::open(path)?),
-            Part::Render => Self::Render(BookReader::open(path)?),
-            Part::Gateway => Self::Gateway(BookReader::open(path)?),
-        })
-    }
-
-    fn path(&self) -> &Path {
-        match self {
-            Self::Ingest(book) => book.path(),
-            Self::Infer(book) => book.path(),
-            Self::Render(book) => book.path(),
-            Self::Gateway(book) => book.path(),
-        }
-    }
-
-    fn progress(&self) -> u64 {
-        match self {
-            Self::Ingest(book) => book.progress(),
-            Self::Infer(book) => book.progress(),
-            Self::Render(book) => book.progress(),
-            Self::Gateway(book) => book.progress(),
-        }
-    }
-
-    fn histogram(&self) -> Histogram {
-        match self {
-            Self::Ingest(book) => book.histogram(),
-            Self::Infer(book) => book.histogram(),
-            Self::Render(book) => book.histogram(),
-            Self::Gateway(book) => book.histogram(),
-        }
-    }
-
-    fn counters(&self) -> Vec<(&'static str, u64)> {
-        match self {
-            Self::Ingest(book) => named(&book.read()),
-            Self::Infer(book) => named(&book.read()),
-            Self::Render(book) => named(&book.read()),
-            Self::Gateway(book) => named(&book.read()),
-        }
-    }
-
-    /// What was inside the dead worker is lost.
-    fn settle(&self) -> Result<(), BusError> {
-        match self {
-            Self::Ingest(book) => settle::<IngestCounters>(book.path()).map(drop),
-            Self::Infer(book) => settle::<InferCounters>(book.path()).map(drop),
-            Self::Render(book) => settle::<RenderCounters>(book.path()).map(drop),
-            Self::Gateway(book) => settle::<GatewayCounters>(book.path()).map(drop),
-        }
-    }
-
-    /// What was sent to the dead worker and never taken is lost.
-    fn settle_transit(&self, sent: u64) -> Result<(), BusError> {
-        let missing = |next_sequence: u64| sent.saturating_sub(next_sequence);
-        match self {
-            Self::Ingest(_) => Ok(()),
-            Self::Infer(book) => update(book.path(), |counters: &mut InferCounters| {
-                counters.lost_in_transit += missing(counters.next_sequence);
-                counters.next_sequence = counters.next_sequence.max(sent);
-            }),
-            Self::Render(book) => update(book.path(), |counters: &mut RenderCounters| {
-                counters.lost_in_transit += missing(counters.next_sequence);
-                counters.next_sequence = counters.next_sequence.max(sent);
-            }),
-            Self::Gateway(book) => update(book.path(), |counters: &mut GatewayCounters| {
-                counters.lost_in_transit += missing(counters.next_sequence);
-                counters.next_sequence = counters.next_sequence.max(sent);
-            }),
-        }
-    }
-}
-
-fn named<C: Counters>(counters: &C) -> Vec<(&'static str, u64)> {
-    let words = counters.to_words();
-    C::NAMES.iter().copied().zip(words).collect()
-}
-
-fn update<C: Counters>(path: &Path, change: impl FnOnce(&mut C)) -> Result<(), BusError> {
-    BookWriter::<C>::open(path)?.update(change);
-    Ok(())
-}
+use any::{AnyBook, named, update};
 
 /// All that the books say of one stream at one instant.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -235,6 +56,24 @@ impl StreamBooks {
             left: sent,
             right: accounted,
         })
+    }
+}
+
+impl StreamBooks {
+    /// The crops of one model.
+    fn crops(&self, model: &ModelName) -> Option<&CropLedger> {
+        let mut crops = self.ledger.crops.iter();
+        crops.find(|crops| crops.model == model.as_str())
+    }
+
+    /// How many frames, crops or access units were sent to a part so far.
+    fn sent_to(&self, part: &Part) -> u64 {
+        match part {
+            Part::Ingest | Part::Crops(_) => 0,
+            Part::Infer(_) | Part::Render => self.ledger.ingest.published,
+            Part::InferCrops(model) => self.crops(model).map_or(0, |crops| crops.cut.published),
+            Part::Gateway => self.ledger.render.encoded,
+        }
     }
 }
 
@@ -393,6 +232,17 @@ impl Books {
             }
         }
         for kept in of_stream() {
+            if let (Part::InferCrops(model), AnyBook::Infer(book)) = (&kept.id.part, &kept.book) {
+                let mut infer = book.read();
+                let cut = self.cut(stream, model);
+                if kept.left {
+                    pass_over_frames(&mut infer, cut.published);
+                }
+                let model = model.to_string();
+                all.ledger.crops.push(CropLedger { model, cut, infer });
+            }
+        }
+        for kept in of_stream() {
             if let AnyBook::Ingest(book) = &kept.book {
                 all.ledger.ingest = book.read();
             }
@@ -409,6 +259,16 @@ impl Books {
             pass_over_units(counters, all.ledger.render.encoded);
         }
         all
+    }
+
+    fn cut(&self, stream: &StreamName, model: &ModelName) -> CropCounters {
+        let own = |kept: &&Kept| {
+            kept.id.stream == *stream && matches!(&kept.id.part, Part::Crops(of) if of == model)
+        };
+        match self.books.iter().find(own).map(|kept| &kept.book) {
+            Some(AnyBook::Crops(book)) => book.read(),
+            _ => CropCounters::default(),
+        }
     }
 
     /// The latencies of one book.
@@ -441,8 +301,12 @@ impl Books {
                 let own = models.find(|(name, _)| name == model.as_str());
                 own.map_or_else(Vec::new, |(_, counters)| named(counters))
             }
+            Part::InferCrops(model) => {
+                let own = all.crops(model);
+                own.map_or_else(Vec::new, |crops| named(&crops.infer))
+            }
             Part::Gateway => all.gateway.as_ref().map_or_else(Vec::new, named),
-            Part::Ingest | Part::Render => kept.book.counters(),
+            Part::Ingest | Part::Render | Part::Crops(_) => kept.book.counters(),
         }
     }
 
@@ -468,11 +332,7 @@ impl Books {
             if kept.left {
                 kept.pass_over(&all)?;
             } else if is_lost(&kept.id) {
-                let sent = match kept.id.part {
-                    Part::Gateway => all.ledger.render.encoded,
-                    _ => all.ledger.ingest.published,
-                };
-                kept.book.settle_transit(sent)?;
+                kept.book.settle_transit(all.sent_to(&kept.id.part))?;
             }
         }
         Ok(())
@@ -496,23 +356,20 @@ impl Books {
 impl Kept {
     /// Writes down that all that was sent so far was not asked for.
     fn pass_over(&self, all: &StreamBooks) -> Result<(), BusError> {
-        let published = all.ledger.ingest.published;
-        let encoded = all.ledger.render.encoded;
+        let sent = all.sent_to(&self.id.part);
         match &self.book {
-            AnyBook::Infer(book) if book.read().next_sequence < published => {
-                update(book.path(), |counters| {
-                    pass_over_frames(counters, published);
-                })
+            AnyBook::Infer(book) if book.read().next_sequence < sent => {
+                update(book.path(), |counters| pass_over_frames(counters, sent))
             }
-            AnyBook::Gateway(book) if book.read().next_sequence < encoded => {
-                update(book.path(), |counters| pass_over_units(counters, encoded))
+            AnyBook::Gateway(book) if book.read().next_sequence < sent => {
+                update(book.path(), |counters| pass_over_units(counters, sent))
             }
             _ => Ok(()),
         }
     }
 }
 
-/// Frames that the config did not want this model to look at are like those a gate held back.
+/// Frames, or crops, that the config did not want this model to look at are like those a gate held back.
 fn pass_over_frames(counters: &mut InferCounters, published: u64) {
     let passed = published.saturating_sub(counters.next_sequence);
     counters.received += passed;

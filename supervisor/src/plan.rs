@@ -4,10 +4,12 @@
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
+use contract::geometry::PixelSize;
 use contract::name::{ModelName, RunId, StreamName, WorkerId};
 use contract::spec::{
     BusSpec, FrameServiceSpec, GatewaySpec, GatewayStreamSpec, InferSpec, InferStreamSpec,
-    IngestSpec, RecordSpec, RenderModelSpec, RenderSpec, Role, RuleSource, WorkerSpec,
+    IngestSpec, QueuePolicy, RecordSpec, RenderCropsSpec, RenderModelSpec, RenderSpec, Role,
+    RuleSource, WorkerSpec,
 };
 use frame_bus::budget;
 
@@ -22,6 +24,14 @@ const FPS_RECKONED: u128 = 30;
 const HELD_MIN: u128 = 4;
 /// More would cost more shared memory than the few frames in flight are worth.
 const HELD_MAX: u128 = 16;
+
+/// Crops that a stream may have unanswered at one model. Each has its place in the queue on
+/// the bus, so none is lost there while the model's worker lives.
+const CROPS_UNANSWERED_MAX: u32 = 8;
+/// Crops of a stream that a model's worker may hold: some in sessions, some to come.
+const CROPS_HELD_MAX: u32 = 4;
+/// Longest side of a crop, in pixels: more than models that look at crops take.
+const CROP_SIDE_MAX: u32 = 512;
 
 /// The workers of a run, not yet started.
 #[derive(Debug, Clone)]
@@ -179,22 +189,17 @@ impl Planner<'_> {
     /// The worker of a model; `None` when no stream and no rule uses it.
     fn infer(&self, name: &ModelName) -> Option<PlannedWorker> {
         let model = self.config.models.get(name)?;
-        let users = self.config.streams.iter();
-        let users = users.filter(|(_, stream)| stream.infer.contains(name));
-        let streams: Vec<_> = users
-            .map(|(stream_name, stream)| InferStreamSpec {
-                frames: self.frames(stream_name, stream),
-                rules: gates_of(stream, name),
-                labels: stream.labels.clone(),
-                feedback: self.book(stream_name, Part::Render),
-                max_staleness_ms: millis(stream.queue.max_staleness),
-                priority: stream.priority,
-                consumer: WorkerId::Render(stream_name.clone()),
-                book: self.book(stream_name, Part::Infer(name.clone())),
-            })
-            .collect();
-        let mut all = self.config.streams.values();
-        if streams.is_empty() && !all.any(|stream| crop_models(stream).contains(name)) {
+        let streams = || self.config.streams.iter();
+        let looks_at = |stream: &StreamConfig| stream.infer.contains(name);
+        let is_asked_by = |stream: &StreamConfig| crop_models(stream).contains(name);
+        let frames = streams()
+            .filter(|(_, stream)| looks_at(stream))
+            .map(|(stream_name, stream)| self.frames_lane(stream_name, stream, name));
+        let crops = streams()
+            .filter(|(_, stream)| is_asked_by(stream))
+            .map(|(stream_name, stream)| self.crops_lane(stream_name, stream, name));
+        let streams: Vec<_> = frames.chain(crops).collect();
+        if streams.is_empty() {
             return None;
         }
         let spec = InferSpec {
@@ -216,21 +221,65 @@ impl Planner<'_> {
         })
     }
 
+    /// How a model looks at the frames of a stream.
+    fn frames_lane(
+        &self,
+        name: &StreamName,
+        stream: &StreamConfig,
+        model: &ModelName,
+    ) -> InferStreamSpec {
+        InferStreamSpec {
+            frames: self.frames(name, stream),
+            rules: gates_of(stream, model),
+            labels: stream.labels.clone(),
+            feedback: self.book(name, Part::Render),
+            max_staleness_ms: millis(stream.queue.max_staleness),
+            priority: stream.priority,
+            consumer: WorkerId::Render(name.clone()),
+            book: self.book(name, Part::Infer(model.clone())),
+        }
+    }
+
+    /// How a model looks at what the rules of a stream cut out for it. A rule is the gate of
+    /// its crops, and an answer that its stream does not wait for is not worth a run.
+    fn crops_lane(
+        &self,
+        name: &StreamName,
+        stream: &StreamConfig,
+        model: &ModelName,
+    ) -> InferStreamSpec {
+        InferStreamSpec {
+            frames: crops(name, stream, model),
+            rules: None,
+            max_staleness_ms: millis(stream.queue.max_latency),
+            book: self.book(name, Part::InferCrops(model.clone())),
+            ..self.frames_lane(name, stream, model)
+        }
+    }
+
+    fn model_labels(&self, name: &ModelName) -> Vec<String> {
+        let model = self.config.models.get(name);
+        model.map(|model| model.labels.clone()).unwrap_or_default()
+    }
+
     fn render(&self, name: &StreamName, stream: &StreamConfig) -> PlannedWorker {
-        let model = |name: &ModelName| RenderModelSpec {
-            model: name.clone(),
-            labels: self
-                .config
-                .models
-                .get(name)
-                .map(|model| model.labels.clone())
-                .unwrap_or_default(),
+        let model = |model: &ModelName| RenderModelSpec {
+            model: model.clone(),
+            labels: self.model_labels(model),
+        };
+        let asked = |model: ModelName| RenderCropsSpec {
+            labels: self.model_labels(&model),
+            frames: crops(name, stream, &model),
+            unanswered_max: CROPS_UNANSWERED_MAX,
+            book: self.book(name, Part::Crops(model.clone())),
+            model,
         };
         let rules = stream.rules.as_ref();
         let record = stream.outputs.record.as_ref();
         let spec = RenderSpec {
             frames: self.frames(name, stream),
             models: stream.infer.iter().map(model).collect(),
+            crops: crop_models(stream).into_iter().map(asked).collect(),
             max_latency_ms: millis(stream.queue.max_latency),
             tracker: stream.tracker.spec(),
             rules: rules.map(|rules| rules.source.clone()),
@@ -292,6 +341,7 @@ impl Planner<'_> {
         let consumers = u32::try_from(stream.infer.len()).unwrap_or(u32::MAX);
         FrameServiceSpec {
             stream: name.clone(),
+            crops: None,
             size: stream.size,
             policy: stream.queue.policy,
             depth: stream.queue.depth,
@@ -321,17 +371,25 @@ impl Planner<'_> {
     fn bytes(&self, name: &StreamName, stream: &StreamConfig) -> u64 {
         let frames = budget::frame_bytes(&self.frames(name, stream));
         let results = budget::result_bytes() * stream.infer.len() as u64;
+        let asked = crop_models(stream);
+        let asked = asked
+            .iter()
+            .map(|model| budget::frame_bytes(&crops(name, stream, model)) + budget::result_bytes());
+        let asked: u64 = asked.sum();
         let packets = match stream.outputs.rtsp {
             Some(_) => budget::packet_bytes(stream.size),
             None => 0,
         };
-        frames + results + packets
+        frames + results + asked + packets
     }
 
     fn book_ids(&self) -> Vec<BookId> {
         let of_stream = |(name, stream): (&StreamName, &StreamConfig)| {
             let mut parts = vec![Part::Ingest];
             parts.extend(stream.infer.iter().cloned().map(Part::Infer));
+            for model in crop_models(stream) {
+                parts.extend([Part::Crops(model.clone()), Part::InferCrops(model)]);
+            }
             parts.push(Part::Render);
             parts.extend(stream.outputs.rtsp.as_ref().map(|_| Part::Gateway));
             let stream = name.clone();
@@ -357,6 +415,23 @@ fn gates_of(stream: &StreamConfig, model: &ModelName) -> Option<RuleSource> {
     let rules = stream.rules.as_ref()?;
     let has_gate = rules.file.gates.contains_key(model.as_str());
     has_gate.then(|| rules.source.clone())
+}
+
+/// What the rules of a stream cut out for a model. Nothing displaces a crop or waits for its
+/// place: there is one for each that may be unanswered.
+fn crops(name: &StreamName, stream: &StreamConfig, model: &ModelName) -> FrameServiceSpec {
+    FrameServiceSpec {
+        stream: name.clone(),
+        crops: Some(model.clone()),
+        size: PixelSize {
+            width: stream.size.width.min(CROP_SIDE_MAX),
+            height: stream.size.height.min(CROP_SIDE_MAX),
+        },
+        policy: QueuePolicy::DropLatest,
+        depth: CROPS_UNANSWERED_MAX,
+        consumers_max: 1,
+        held_max: CROPS_HELD_MAX,
+    }
 }
 
 /// The models that the rules of a stream run on what they have found, none twice.

@@ -8,6 +8,7 @@
 
 mod timeline;
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -109,6 +110,16 @@ impl Explainer {
         let index = file.rules.iter().position(|rule| rule.name == *name);
         self.watch.rule = index.unwrap_or(usize::MAX);
         self.engine.reload(file, generation)
+    }
+
+    /// [`RuleEngine::set_stream_labels`], where the run did it.
+    pub fn set_stream_labels(&mut self, labels: BTreeMap<String, String>) {
+        self.engine.set_stream_labels(labels);
+    }
+
+    /// [`RuleEngine::set_forget_after_ns`], where the run did it.
+    pub fn set_forget_after_ns(&mut self, forget_after_ns: u64) {
+        self.engine.set_forget_after_ns(forget_after_ns);
     }
 
     /// The answer.

@@ -193,7 +193,7 @@ impl RuleEngine {
     #[must_use]
     pub fn needs(&self) -> Needs {
         let rules = self.file.rules.iter();
-        rules.fold(Needs::default(), |needs, rule| needs.or(rule.when.needs()))
+        rules.fold(Needs::default(), |needs, rule| needs.or(rule.needs()))
     }
 
     /// The colour a track is to be drawn in, red, green and blue, where a rule that fires for it

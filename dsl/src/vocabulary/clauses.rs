@@ -115,7 +115,7 @@ pub const ACTIONS: &[ActionSpec] = &[
     ActionSpec {
         name: "draw",
         usage: "draw or draw(color: \"red\")",
-        on_track: false,
+        on_track: true,
         meaning: "draws the track in that color while the event lasts: red, orange, yellow, green, cyan, blue, \
                   magenta, white or \"#rrggbb\"",
         example: "draw(color: \"#ff8000\")",
@@ -162,7 +162,7 @@ pub const ACTIONS: &[ActionSpec] = &[
         name: "infer",
         usage: "infer(MODEL)",
         on_track: true,
-        meaning: "runs a second model on the crop of the track; what it says becomes the attribute of the model's name",
+        meaning: "runs a second model on the crop of the track, once each time the rule fires; the label of the best thing it finds there (\"\" when it finds nothing) becomes the attribute of the model's name, a frame or more later",
         example: "infer(plates)",
     },
 ];

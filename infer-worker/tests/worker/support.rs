@@ -111,6 +111,7 @@ impl World {
         let mut spec = InferStreamSpec {
             frames: FrameServiceSpec {
                 stream: stream.clone(),
+                crops: None,
                 size,
                 policy,
                 depth: 2,
@@ -126,7 +127,7 @@ impl World {
             book: self.directory.path().join(format!("{name}.book")),
         };
         change(&mut spec);
-        let results = ResultSubscriber::open(&self.bus, &stream, &model_name());
+        let results = ResultSubscriber::open(&self.bus, &spec.frames, &model_name());
         self.streams.push(TestStream {
             results: results.expect("results"),
             book: BookReader::create(&spec.book).expect("a book"),

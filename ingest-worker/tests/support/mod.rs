@@ -89,6 +89,7 @@ impl Stream {
             hardware_decoder: true,
             frames: FrameServiceSpec {
                 stream: "yard".parse().unwrap(),
+                crops: None,
                 size: PixelSize {
                     width: 1280,
                     height: 720,

@@ -88,7 +88,7 @@ impl Bench {
         let bus = Bus::open(&spec.bus, "test").expect("a bus");
         let frames = FramePublisher::open(&bus, &render.frames, 0).expect("a producer");
         let model = &render.models[0].model;
-        let results = ResultPublisher::open(&bus, &stream(), model).expect("a model");
+        let results = ResultPublisher::open(&bus, &render.frames, model).expect("a model");
         let packets = PacketSubscriber::open(&bus, &stream()).expect("a gateway");
         let waker = Waker::open(&bus, &spec.worker).expect("a waker");
         Self {
@@ -257,6 +257,7 @@ fn render_spec(root: &Root, policy: QueuePolicy) -> RenderSpec {
     RenderSpec {
         frames: FrameServiceSpec {
             stream: stream(),
+            crops: None,
             size: SIZE,
             policy,
             depth: 4,
@@ -267,6 +268,7 @@ fn render_spec(root: &Root, policy: QueuePolicy) -> RenderSpec {
             model: "people".parse().expect("a name"),
             labels: vec!["person".to_owned()],
         }],
+        crops: Vec::new(),
         max_latency_ms: 60_000,
         tracker: TrackerSpec {
             algorithm: TrackerAlgorithm::Botsort,

@@ -1,3 +1,6 @@
+use contract::ledger::{IngestCounters, RenderCounters};
+use frame_bus::BookWriter;
+
 use super::*;
 
 fn book(part: Part) -> BookId {
@@ -22,9 +25,20 @@ fn all() -> Vec<BookId> {
     .into()
 }
 
+/// The books of a stream whose rules ask the model about crops, and nothing else of it.
+fn asking() -> [BookId; 4] {
+    [
+        Part::Ingest,
+        Part::Render,
+        Part::Crops(people()),
+        Part::InferCrops(people()),
+    ]
+    .map(book)
+}
+
 #[test]
 fn file_names_are_read_back() {
-    for id in all() {
+    for id in all().into_iter().chain(asking()) {
         assert_eq!(BookId::of_file_name(&id.file_name()), Some(id));
     }
     for wrong in ["lock", "ingest.book", "infer.yard.book", "ingest.Yard.book"] {
@@ -139,4 +153,83 @@ fn a_model_that_joins_late_or_leaves_early_loses_nothing() {
             .counters
             .contains(&("next_sequence", 19))
     );
+}
+
+#[test]
+fn crops_of_dead_workers_are_lost_and_no_frames() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let books = Books::create(directory.path(), asking()).expect("made");
+    let path = |part: Part| directory.path().join(book(part).file_name());
+    update(
+        &path(Part::Crops(people())),
+        |counters: &mut CropCounters| {
+            (counters.asked, counters.published, counters.dropped_busy) = (9, 7, 2);
+            (counters.answered, counters.expired) = (3, 1);
+        },
+    )
+    .expect("written");
+    update(
+        &path(Part::InferCrops(people())),
+        |counters: &mut InferCounters| {
+            (counters.next_sequence, counters.received, counters.inferred) = (5, 5, 4);
+        },
+    )
+    .expect("written");
+    let stream = &book(Part::Ingest).stream;
+    assert!(books.read(stream).check_closed().is_err());
+
+    // The model's worker dies first, then the one that cuts.
+    books
+        .closer(&WorkerId::Infer(people()))
+        .settle()
+        .expect("settled");
+    let [crops] = &books.read(stream).ledger.crops[..] else {
+        panic!("one model");
+    };
+    assert_eq!((crops.infer.lost_in_worker, crops.cut.lost), (1, 0));
+    let render = WorkerId::Render(stream.clone());
+    books.closer(&render).settle().expect("settled");
+    books.close_transit(|_| true).expect("closed");
+    let read = books.read(stream);
+    assert_eq!(read.check_closed(), Ok(()));
+    let crops = &read.ledger.crops[0];
+    assert_eq!((crops.cut.lost, crops.infer.lost_in_transit), (3, 2));
+    assert_eq!(read.ledger.lost(), 0);
+}
+
+#[test]
+fn crops_that_nobody_takes_any_more_are_not_lost() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let stream = book(Part::Ingest).stream;
+    let path = |part: Part| directory.path().join(book(part).file_name());
+    let ask = |count: u64| {
+        update(
+            &path(Part::Crops(people())),
+            |counters: &mut CropCounters| {
+                counters.asked += count;
+                counters.published += count;
+                counters.expired += count;
+            },
+        )
+        .expect("written");
+    };
+    let without = [Part::Ingest, Part::Render].map(book);
+    let mut books = Books::create(directory.path(), asking()).expect("made");
+    books.adopt(NewBooks::default(), &without).expect("adopted");
+    // Cut before the render worker was told, but after the model's worker was.
+    ask(2);
+    assert_eq!(books.read(&stream).check_closed(), Ok(()));
+    let infer = |books: &Books| {
+        let mut content = books.content().into_iter();
+        let found = content.find(|found| found.book == "infer-crops:people");
+        found.expect("kept").counters
+    };
+    assert!(infer(&books).contains(&("gated", 2)));
+    books
+        .adopt(NewBooks::default(), &asking())
+        .expect("adopted");
+    ask(1);
+    let read = books.read(&stream);
+    assert_eq!(read.ledger.crops[0].infer.next_sequence, 2);
+    assert!(read.check_closed().is_err(), "somebody asks for this one");
 }

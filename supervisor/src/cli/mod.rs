@@ -33,15 +33,15 @@ use crate::store::{self, Reader, StoreError};
 const EXIT_CODES: &str = "\
 Exit codes:
   0  everything asked for was done
-  1  something failed that has no code of its own
+  1  something failed that has no code of its own: a rule test, `rules fmt --check`
   2  the command line is wrong
-  3  a run config or rule file is wrong; nothing was started
+  3  a run config or rule file is wrong; nothing was started, or changed by the reload
   4  a source cannot be had: no such file, not a video, refused, given up
   5  a model cannot be had: missing, corrupt, of the wrong shape
   6  the machine lacks something: shared memory, a port, a library, a writable directory
   7  the run ended, but its frame books do not balance: a defect of Sluice
   8  the run ended with a worker in quarantine
-  9  there is no such run or stream
+  9  there is no such run, stream, event or track
 
 RUN is the id of a run (yard-3), a run's name (yard: its latest) or `last`.";
 

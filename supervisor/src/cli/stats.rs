@@ -5,7 +5,10 @@ use std::io::Write;
 use std::path::Path;
 
 use contract::exit::Exit;
-use contract::ledger::{Counters, GatewayCounters, InferCounters, IngestCounters, RenderCounters};
+use contract::ledger::{
+    Counters, CropCounters, CropLedger, GatewayCounters, InferCounters, IngestCounters,
+    RenderCounters,
+};
 use serde::Serialize;
 
 use super::text::{print_table, seconds_between, utc};
@@ -17,7 +20,7 @@ use crate::store::{CounterRow, FileRow, GenerationRow, LatencyRow, RunRow, Strea
 /// One equation of the books: what came in, and where it went.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Equation {
-    /// The book: `ingest`, `infer:MODEL`, `render`, `gateway`.
+    /// The book: `ingest`, `infer:MODEL`, `render`, `crops:MODEL`, `infer-crops:MODEL`, `gateway`.
     book: String,
     /// The left side.
     come_in: Term,
@@ -74,36 +77,9 @@ pub(super) fn equations(books: &StreamBooks) -> Vec<Equation> {
             ("lost", ingest.lost),
         ],
     )];
-    let taken = |book: &str, sent: (&'static str, u64), received, overflowed, lost| {
-        let gone_out = [
-            ("received", received),
-            ("overflowed", overflowed),
-            ("lost in transit", lost),
-        ];
-        Equation::new(book, sent, &gone_out)
-    };
     let published = ("published", ingest.published);
     for (model, infer) in &books.ledger.infer {
-        let book = format!("infer:{model}");
-        all.push(taken(
-            &book,
-            published,
-            infer.received,
-            infer.overflowed,
-            infer.lost_in_transit,
-        ));
-        all.push(Equation::new(
-            &book,
-            ("received", infer.received),
-            &[
-                ("inferred", infer.inferred),
-                ("gated", infer.gated),
-                ("stale", infer.stale),
-                ("shed", infer.shed),
-                ("failed", infer.failed),
-                ("lost", infer.lost_in_worker),
-            ],
-        ));
+        all.extend(of_model(&format!("infer:{model}"), published, infer));
     }
     let render = &books.ledger.render;
     all.push(taken(
@@ -123,6 +99,9 @@ pub(super) fn equations(books: &StreamBooks) -> Vec<Equation> {
             ("lost", render.lost_in_worker),
         ],
     ));
+    for crops in &books.ledger.crops {
+        all.extend(of_crops(crops));
+    }
     if let Some(gateway) = &books.gateway {
         all.push(taken(
             "gateway",
@@ -144,6 +123,72 @@ pub(super) fn equations(books: &StreamBooks) -> Vec<Equation> {
         ));
     }
     all
+}
+
+/// What was sent to a book, and how much of it came.
+fn taken(
+    book: &str,
+    sent: (&'static str, u64),
+    received: u64,
+    overflowed: u64,
+    lost: u64,
+) -> Equation {
+    let gone_out = [
+        ("received", received),
+        ("overflowed", overflowed),
+        ("lost in transit", lost),
+    ];
+    Equation::new(book, sent, &gone_out)
+}
+
+/// What came to a model, and what became of it.
+fn of_model(book: &str, sent: (&'static str, u64), infer: &InferCounters) -> [Equation; 2] {
+    let come = taken(
+        book,
+        sent,
+        infer.received,
+        infer.overflowed,
+        infer.lost_in_transit,
+    );
+    let gone_out = [
+        ("inferred", infer.inferred),
+        ("gated", infer.gated),
+        ("stale", infer.stale),
+        ("shed", infer.shed),
+        ("failed", infer.failed),
+        ("lost", infer.lost_in_worker),
+    ];
+    let done = Equation::new(book, ("received", infer.received), &gone_out);
+    [come, done]
+}
+
+/// The equations of a model's crops, in the order of a crop's way.
+fn of_crops(crops: &CropLedger) -> Vec<Equation> {
+    let CropLedger { model, cut, infer } = crops;
+    let book = format!("crops:{model}");
+    let sent = Equation::new(
+        &book,
+        ("asked", cut.asked),
+        &[
+            ("published", cut.published),
+            ("dropped: busy", cut.dropped_busy),
+            ("no slot", cut.dropped_no_slot),
+            ("empty", cut.dropped_empty),
+        ],
+    );
+    let answered = Equation::new(
+        &book,
+        ("published", cut.published),
+        &[
+            ("answered", cut.answered),
+            ("skipped", cut.skipped),
+            ("expired", cut.expired),
+            ("lost", cut.lost),
+        ],
+    );
+    let published = ("published", cut.published);
+    let [come, done] = of_model(&format!("infer-crops:{model}"), published, infer);
+    vec![sent, come, done, answered]
 }
 
 #[derive(Serialize)]
@@ -230,13 +275,21 @@ fn stream_stats<'a>(
 fn stream_books(by_book: &BTreeMap<&str, BTreeMap<&str, u64>>) -> StreamBooks {
     let mut books = StreamBooks::default();
     for (book, counters) in by_book {
-        match (*book, book.strip_prefix("infer:")) {
-            ("ingest", _) => books.ledger.ingest = read::<IngestCounters>(counters),
-            ("render", _) => books.ledger.render = read::<RenderCounters>(counters),
-            ("gateway", _) => books.gateway = Some(read::<GatewayCounters>(counters)),
-            (_, Some(model)) => {
+        match book.split_once(':') {
+            None if *book == "ingest" => books.ledger.ingest = read::<IngestCounters>(counters),
+            None if *book == "render" => books.ledger.render = read::<RenderCounters>(counters),
+            None if *book == "gateway" => books.gateway = Some(read::<GatewayCounters>(counters)),
+            Some(("infer", model)) => {
                 let infer = read::<InferCounters>(counters);
                 books.ledger.infer.push((model.to_owned(), infer));
+            }
+            Some(("crops", model)) => {
+                let infer = by_book.get(format!("infer-crops:{model}").as_str());
+                books.ledger.crops.push(CropLedger {
+                    model: model.to_owned(),
+                    cut: read::<CropCounters>(counters),
+                    infer: infer.map(read::<InferCounters>).unwrap_or_default(),
+                });
             }
             _ => {}
         }
@@ -296,9 +349,9 @@ fn print(out: &mut impl Write, stats: &Stats<'_>) -> Result<(), CommandError> {
     if !stats.files.is_empty() {
         writeln!(out, "\nfiles")?;
         for file in stats.files {
-            let frames = file
-                .frames
-                .map_or_else(String::new, |frames| format!(", {frames} frames"));
+            // A snapshot is one picture.
+            let frames = file.frames.filter(|_| file.kind != "snapshot");
+            let frames = frames.map_or_else(String::new, |frames| format!(", {frames} frames"));
             let path = run.data_directory.join(&file.path);
             writeln!(
                 out,
@@ -444,6 +497,43 @@ mod tests {
         let equations = super::equations(&forged);
         assert!(!equations[0].balanced);
         assert!(equations[0].text().contains("is NOT"));
+    }
+
+    #[test]
+    fn crops_are_followed_there_and_back() {
+        let mut books = books();
+        books.ledger.crops.push(CropLedger {
+            model: "plates".to_owned(),
+            cut: CropCounters {
+                asked: 5,
+                published: 4,
+                dropped_busy: 1,
+                answered: 2,
+                expired: 1,
+                ..Default::default()
+            },
+            infer: InferCounters {
+                next_sequence: 4,
+                received: 4,
+                inferred: 3,
+                ..Default::default()
+            },
+        });
+        let equations = equations(&books);
+        let of_crops = equations.iter().filter(|one| one.book.contains("plates"));
+        let lines: Vec<_> = of_crops
+            .map(|one| format!("{} {}", one.book, one.text()))
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                "crops:plates asked 5 = published 4 + dropped: busy 1 + no slot 0 + empty 0",
+                "infer-crops:plates published 4 = received 4 + overflowed 0 + lost in transit 0",
+                "infer-crops:plates received 4 = inferred 3 + gated 0 + stale 0 + shed 0 + failed 0 + lost 0 + in flight 1",
+                "crops:plates published 4 = answered 2 + skipped 0 + expired 1 + lost 0 + in flight 1",
+            ]
+        );
+        assert!(equations.iter().all(|equation| equation.balanced));
     }
 
     #[test]

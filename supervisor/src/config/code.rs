@@ -33,5 +33,3 @@ pub(super) const TWICE: &str = "C0113";
 pub(super) const CONTRADICTION: &str = "C0114";
 /// Nothing to run: an empty file, no streams.
 pub(super) const NOTHING: &str = "C0115";
-/// Right, but this version cannot carry it out.
-pub(super) const NOT_BUILT: &str = "C0116";

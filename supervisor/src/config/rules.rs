@@ -108,7 +108,6 @@ impl<'a> RuleFiles<'a> {
             None => dsl::RuleFile::parse_checked(&text, &shown),
         };
         match parsed {
-            Ok(file) if self.asks_for_a_cascade(written, &file) => None,
             Ok(file) => Some(RulesConfig {
                 source: RuleSource {
                     generation: 0,
@@ -125,25 +124,6 @@ impl<'a> RuleFiles<'a> {
                 None
             }
         }
-    }
-
-    /// A rule must not look as if something were done that is not.
-    fn asks_for_a_cascade(&self, written: &Text<'_>, file: &dsl::RuleFile) -> bool {
-        let is_infer = |action: &dsl::Action| matches!(action, dsl::Action::Infer { .. });
-        let mut rules = file.rules.iter();
-        let Some(rule) = rules.find(|rule| rule.actions.iter().any(is_infer)) else {
-            return false;
-        };
-        let message = format!(
-            "the rule `{}` asks for `infer`, which no worker can carry out yet",
-            rule.name
-        );
-        let problem = self
-            .reader
-            .problem(code::NOT_BUILT, &written.node.span, message);
-        self.reader
-            .report(problem.helped("leave it out of the rule's `do`"));
-        true
     }
 
     /// The texts of the files with problems, by the names they are shown under.

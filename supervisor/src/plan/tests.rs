@@ -24,7 +24,12 @@ gateway: {rtsp_port: 18554}
 ";
 
 fn plan_of(text: &str) -> Plan {
+    plan_with(text, "rules: {}")
+}
+
+fn plan_with(text: &str, rules: &str) -> Plan {
     let directory = tempfile::tempdir().expect("a directory");
+    std::fs::write(directory.path().join("r.yaml"), rules).expect("written");
     std::fs::write(directory.path().join("people.onnx"), b"a model").expect("written");
     let path = directory.path().join("run.yaml");
     std::fs::write(&path, text).expect("written");
@@ -98,6 +103,58 @@ fn a_config_becomes_workers() {
     };
     assert_eq!(gateway.streams.len(), 1);
     assert_eq!(gateway.streams[0].mount, "yard");
+}
+
+#[test]
+fn rules_that_infer_give_a_model_crops_beside_frames() {
+    const RULES: &str =
+        "rules: {close: {on: track, when: box.height > 0.3, do: [infer(people), infer(unused)]}}";
+    let plain = plan_of(CONFIG);
+    let plan = plan_with(
+        &CONFIG.replace("infer: [people]", "infer: [people]\n    rules: r.yaml"),
+        RULES,
+    );
+    let roles = roles(&plan);
+    let Role::Render(render) = &roles["render-yard"] else {
+        panic!("not render");
+    };
+    let asked: Vec<_> = render
+        .crops
+        .iter()
+        .map(|crops| crops.frames.topic())
+        .collect();
+    assert_eq!(asked, ["crops/yard/people", "crops/yard/unused"]);
+    let crops = &render.crops[0];
+    assert!(
+        crops.frames.depth >= crops.unanswered_max,
+        "none is lost on the bus"
+    );
+    assert_eq!(crops.book, Path::new("/root/books/crops.yard.people.book"));
+
+    let Role::Infer(people) = &roles["infer-people"] else {
+        panic!("not infer");
+    };
+    let [frames, lane] = &people.streams[..] else {
+        panic!("{:?}", people.streams);
+    };
+    assert_eq!(frames.frames, render.frames);
+    assert_eq!(lane.frames, crops.frames, "both open the same service");
+    assert_eq!(
+        lane.book,
+        Path::new("/root/books/infer-crops.yard.people.book")
+    );
+    assert_eq!(lane.max_staleness_ms, 300, "later it is not waited for");
+    let Role::Infer(unused) = &roles["infer-unused"] else {
+        panic!("not infer");
+    };
+    assert_eq!(unused.streams.len(), 1, "the gate has no rules");
+    // Neither the frames nor who takes them are others than without the rule.
+    assert_eq!(
+        plain.role(&WorkerId::Ingest(render.frames.stream.clone())),
+        Some(&roles["ingest-yard"])
+    );
+    assert_eq!(plan.books.len(), plain.books.len() + 4);
+    assert!(plan.shared_memory_bytes > plain.shared_memory_bytes);
 }
 
 #[test]

@@ -8,7 +8,7 @@
 //!   nothing has been touched.
 //! - *leave*: streams that leave, or begin anew, drain: ingest first, then render.
 //! - *release*: models let go of those streams, and of all when a successor takes over; a model
-//!   that nobody uses any more drains.
+//!   that nobody uses any more drains, unless rules of streams that stay run it on crops.
 //! - *join*: everybody gets the final spec; successors take over.
 //! - *enter*: new streams and the gateway are started; who is not needed any more drains.
 //!
@@ -324,11 +324,7 @@ impl Change {
     fn release(&mut self) -> Vec<ChangeAction> {
         let leaving = self.leaving_streams();
         let mut actions = Vec::new();
-        let removed = self.steps.iter().filter_map(|step| match step {
-            Step::RemoveModel { model } => Some(WorkerId::Infer(model.clone())),
-            _ => None,
-        });
-        let retire: Vec<WorkerId> = removed.collect();
+        let retire: Vec<WorkerId> = self.removed(|asked| !asked);
         if !retire.is_empty() {
             // Its streams have ended, so there is nothing it waits for.
             self.waits.extend(retire.iter().cloned().map(Wait::Over));
@@ -351,7 +347,8 @@ impl Change {
                 };
                 !succeeded && (stays || !leaving.contains(&stream.frames.stream))
             });
-            if successor.is_some() && released.streams.len() < old.streams.len() {
+            let goes_on = successor.is_some() || !released.streams.is_empty();
+            if goes_on && released.streams.len() < old.streams.len() {
                 let released = Role::Infer(released);
                 if !succeeded && successor == Some(&released) {
                     self.released.insert(worker.clone());
@@ -432,12 +429,31 @@ impl Change {
                 actions.push(enforce(worker, role.clone(), false));
             }
         }
+        // Nobody cuts crops for these any more.
+        reshape.retire.extend(self.removed(|asked| asked));
         let over = reshape.retire.iter().chain(&succeeded);
         self.waits.extend(over.cloned().map(Wait::Over));
         self.waits
             .extend(reshape.add.iter().cloned().map(Wait::Ready));
         actions.push(ChangeAction::Reshape(reshape));
         actions
+    }
+
+    /// Models that nobody uses any more, by whether streams that go on ask them about crops
+    /// until they are told not to.
+    fn removed(&self, wanted: impl Fn(bool) -> bool) -> Vec<WorkerId> {
+        let leaving = self.leaving_streams();
+        let is_asked = |worker: &WorkerId| {
+            let role = self.old.get(worker);
+            matches!(role, Some(Role::Infer(spec)) if spec.streams.iter().any(|stream| {
+                !leaving.contains(&stream.frames.stream)
+            }))
+        };
+        let removed = self.steps.iter().filter_map(|step| match step {
+            Step::RemoveModel { model } => Some(WorkerId::Infer(model.clone())),
+            _ => None,
+        });
+        removed.filter(|worker| wanted(is_asked(worker))).collect()
     }
 
     /// Models that are warmed in a new process.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use contract::name::{ModelName, StreamName, WorkerId};
 use contract::spec::{
-    GatewaySpec, InferSpec, InferStreamSpec, IngestSpec, RenderSpec, Role, RuleSource,
+    FrameServiceSpec, GatewaySpec, InferSpec, InferStreamSpec, IngestSpec, RenderSpec, Role,
+    RuleSource,
 };
 
 use crate::config::{RulesConfig, RunConfig};
@@ -182,7 +183,7 @@ pub fn keep_gates(new: &mut Edition, old: &Edition) {
             let same =
                 gate(&new_file) == gate(&old_file) && new_file.file.zones == old_file.file.zones;
             let mut known = known.streams.iter();
-            if let Some(known) = known.find(|known| known.frames.stream == *name)
+            if let Some(known) = known.find(|known| known.frames.topic() == stream.frames.topic())
                 && same
             {
                 stream.rules.clone_from(&known.rules);
@@ -424,6 +425,7 @@ fn render_changes(old: &RenderSpec, new: &RenderSpec) -> Changes {
     let RenderSpec {
         frames: _,
         models,
+        crops,
         max_latency_ms,
         tracker,
         rules,
@@ -444,6 +446,7 @@ fn render_changes(old: &RenderSpec, new: &RenderSpec) -> Changes {
     Changes::of(
         [
             ("rules", text(rules) != text(&old.rules)),
+            ("models asked about crops", *crops != old.crops),
             ("labels", *labels != old.labels),
             ("overlay", *overlay != old.overlay),
             ("tracker", *tracker != old.tracker),
@@ -494,23 +497,23 @@ fn infer_changes(old: &InferSpec, new: &InferSpec) -> Changes {
             ("names", *model != old.model || *library != old.library),
         ],
     );
-    let find = |spec: &'_ InferSpec, name: &StreamName| {
+    let find = |spec: &'_ InferSpec, frames: &FrameServiceSpec| {
         let mut streams = spec.streams.iter();
         streams
-            .find(|stream| stream.frames.stream == *name)
+            .find(|stream| stream.frames.topic() == frames.topic())
             .cloned()
     };
     for stream in streams {
-        let name = &stream.frames.stream;
-        match find(old, name) {
-            None => changes.live.push(format!("stream {name} joins")),
+        let frames = &stream.frames;
+        match find(old, frames) {
+            None => changes.live.push(lane_does(frames, "join")),
             Some(known) => changes.live.extend(infer_stream_changes(&known, stream)),
         }
     }
     for stream in &old.streams {
-        let name = &stream.frames.stream;
-        if find(new, name).is_none() {
-            changes.live.push(format!("stream {name} leaves"));
+        let frames = &stream.frames;
+        if find(new, frames).is_none() {
+            changes.live.push(lane_does(frames, "leave"));
         }
     }
     changes
@@ -543,9 +546,17 @@ fn infer_stream_changes(old: &InferStreamSpec, new: &InferStreamSpec) -> Vec<Str
         ("priority", *priority != old.priority),
     ];
     let changed = changes.into_iter().filter(|(_, changed)| *changed);
-    changed
-        .map(|(key, _)| format!("{key} of {}", new.frames.stream))
-        .collect()
+    let lane = match frames.crops {
+        None => frames.stream.to_string(),
+        Some(_) => frames.described(),
+    };
+    changed.map(|(key, _)| format!("{key} of {lane}")).collect()
+}
+
+/// `stream yard joins`, `crops of yard join`.
+fn lane_does(frames: &FrameServiceSpec, verb: &str) -> String {
+    let ending = if frames.crops.is_none() { "s" } else { "" };
+    format!("{} {verb}{ending}", frames.described())
 }
 
 fn gateway_changes(old: &GatewaySpec, new: &GatewaySpec) -> Vec<String> {

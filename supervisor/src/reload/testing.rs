@@ -45,6 +45,14 @@ pub(super) fn directory() -> tempfile::TempDir {
             "gated.yaml",
             "gates: {people: motion > 1%}\nrules: {seen: {on: track, when: score > 0.5}}\n",
         ),
+        (
+            "asks.yaml",
+            "rules: {seen: {on: track, when: score > 0.5, do: [infer(cars)]}}\n",
+        ),
+        (
+            "asks_both.yaml",
+            "rules: {seen: {on: track, when: score > 0.5, do: [infer(cars), infer(people)]}}\n",
+        ),
     ] {
         std::fs::write(directory.path().join(name), text).expect("written");
     }
@@ -87,7 +95,14 @@ pub(super) fn drawn(bytes: &[u8]) -> String {
         let source = draw(&["test:ball", "test:smpte"]);
         let size = draw(&["320x240", "320x240", "640x480"]);
         let infer = draw(&["[people]", "[people]", "[cars]", "[people, cars]", "[]"]);
-        let rules = draw(&["first.yaml", "second.yaml", "gated.yaml", "off"]);
+        let rules = draw(&[
+            "first.yaml",
+            "second.yaml",
+            "gated.yaml",
+            "asks.yaml",
+            "asks_both.yaml",
+            "off",
+        ]);
         let rtsp = draw(&["[]", "[{rtsp: NAME}]", "[{record: NAME}]"]).replace("NAME", stream);
         let priority = draw(&["1", "2"]);
         let motion = draw(&["12", "30"]);

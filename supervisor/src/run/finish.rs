@@ -15,7 +15,7 @@ use super::screen::Severity;
 use crate::books::{BookId, Books, Part, StreamBooks};
 use crate::store::{Latency, Row, RunEnd, RunState, Writer};
 use crate::supervision::fleet::{Fleet, Member};
-use crate::supervision::life::End;
+use crate::supervision::life::{End, Life};
 
 /// How a run went.
 #[derive(Debug)]
@@ -145,15 +145,17 @@ pub(super) fn finish(outcome: Outcome, writer: Writer) -> Summary {
 /// end by draining. Between two that did, nothing may be missing.
 fn is_lost(fleet: &Fleet, id: &BookId) -> bool {
     let producer = match id.part {
-        Part::Ingest => return false,
+        Part::Ingest | Part::Crops(_) => return false,
         Part::Infer(_) | Part::Render => WorkerId::Ingest(id.stream.clone()),
-        Part::Gateway => WorkerId::Render(id.stream.clone()),
+        Part::InferCrops(_) | Part::Gateway => WorkerId::Render(id.stream.clone()),
     };
-    let drained = |worker: &WorkerId| {
-        let member = fleet.index_of(worker).map(|index| &fleet.members()[index]);
-        member.and_then(|member| member.life.end()) == Some(End::Drained)
-    };
-    !drained(&id.worker()) || !drained(&producer)
+    let life = |worker: &WorkerId| Some(&fleet.members()[fleet.index_of(worker)?].life);
+    let drained = |worker: &WorkerId| life(worker).and_then(Life::end) == Some(End::Drained);
+    // A worker that comes after a dead one finds out what that one missed by the next crop,
+    // and there may be none.
+    let missed_some = matches!(id.part, Part::InferCrops(_))
+        && life(&id.worker()).is_some_and(|life| life.restarts() > 0);
+    missed_some || !drained(&id.worker()) || !drained(&producer)
 }
 
 fn store_books(books: &Books, store: &crate::store::WriterHandle) {

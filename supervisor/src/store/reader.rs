@@ -245,7 +245,7 @@ const RUN_COLUMNS: &str =
     begin_wall_ms, end_wall_ms, rows_given_up, generation, reload_error,
     (SELECT count(*) FROM streams WHERE run = runs.id),
     (SELECT count(*) FROM events WHERE run = runs.id),
-    (SELECT max(0, count(*) - count(DISTINCT worker)) FROM workers WHERE run = runs.id)";
+    (SELECT restarts FROM v_runs WHERE v_runs.id = runs.id)";
 
 /// Reads one database.
 #[derive(Debug)]

@@ -30,7 +30,7 @@ pub struct Topology {
 pub struct Uses {
     /// They look at its frames: none is published before they are ready.
     pub frames: Vec<ModelName>,
-    /// Its rules run them on what was found: they live as long as it does.
+    /// Its rules run them on what was found: they live as long as its render worker.
     pub crops: Vec<ModelName>,
 }
 
@@ -69,10 +69,10 @@ pub struct Member {
 }
 
 impl Member {
-    fn new(worker: WorkerId, duty: Duty, incarnation: u32, is_first: bool) -> Self {
+    fn new(worker: WorkerId, duty: Duty, life: Life, is_first: bool) -> Self {
         Self {
             worker,
-            life: Life::beginning_at(incarnation),
+            life,
             duty,
             upstream: Vec::new(),
             consumers: Vec::new(),
@@ -175,7 +175,8 @@ impl Fleet {
     /// The workers of a run.
     #[must_use]
     pub fn new(workers: &[WorkerId], topology: Topology) -> Self {
-        let member = |worker: &WorkerId| Member::new(worker.clone(), Duty::Serving, 0, true);
+        let member =
+            |worker: &WorkerId| Member::new(worker.clone(), Duty::Serving, Life::default(), true);
         let mut fleet = Self {
             members: workers.iter().map(member).collect(),
             topology,
@@ -414,12 +415,15 @@ impl Fleet {
             return None;
         }
         let incarnation = self.next_incarnation(worker);
+        let known = self.members.iter().filter(same);
+        let restarts = known.map(|member| member.life.restarts()).max();
         for member in &mut self.members {
             if member.worker == *worker {
                 member.life.skip_to(incarnation.saturating_add(1));
             }
         }
-        let member = Member::new(worker.clone(), duty, incarnation, false);
+        let life = Life::beginning_at(incarnation, restarts.unwrap_or(0));
+        let member = Member::new(worker.clone(), duty, life, false);
         let free = self.members.iter().position(|known| {
             known.worker == *worker && known.is_leaving() && known.life.end().is_some()
         });
@@ -449,6 +453,7 @@ impl Fleet {
     /// Finds out anew who takes from whom.
     fn link(&mut self) {
         let ingest = |stream: &StreamName| self.index_of(&WorkerId::Ingest(stream.clone()));
+        let render = |stream: &StreamName| self.index_of(&WorkerId::Render(stream.clone()));
         let all = |wanted: fn(&Member) -> bool| -> Vec<usize> {
             let members = self.members.iter().enumerate();
             let wanted = members.filter(|(_, member)| {
@@ -469,12 +474,14 @@ impl Fleet {
                 (Vec::new(), consumers.collect())
             }
             WorkerId::Infer(model) => {
-                let streams =
-                    self.topology.streams.iter().filter(|(_, uses)| {
-                        uses.frames.contains(model) || uses.crops.contains(model)
-                    });
-                let upstream = streams.filter_map(|(stream, _)| ingest(stream));
-                let upstream: Vec<usize> = upstream.collect();
+                let streams = self.topology.streams.iter();
+                // Frames come from ingest workers, crops from render workers.
+                let upstream = streams.flat_map(|(stream, uses)| {
+                    let frames = uses.frames.contains(model).then(|| ingest(stream));
+                    let crops = uses.crops.contains(model).then(|| render(stream));
+                    [frames.flatten(), crops.flatten()]
+                });
+                let upstream: Vec<usize> = upstream.flatten().collect();
                 // One that has just taken over: its streams are about to come.
                 if upstream.is_empty() {
                     (all(Member::is_ingest), Vec::new())

@@ -211,6 +211,7 @@ pub struct Life {
     incarnation: u32,
     /// The number of its next process: one more, unless another took that.
     next_incarnation: u32,
+    restarts: u32,
     /// Deaths within the window.
     deaths: VecDeque<Duration>,
     /// Deaths since it was last stable.
@@ -237,6 +238,7 @@ impl Default for Life {
             phase: Phase::Idle,
             incarnation: 0,
             next_incarnation: 1,
+            restarts: 0,
             deaths: VecDeque::new(),
             deaths_in_a_row: 0,
             in_quarantine: false,
@@ -254,12 +256,13 @@ impl Default for Life {
 }
 
 impl Life {
-    /// A worker whose first process has this number.
+    /// A worker whose first process has this number, after `restarts` of those before it.
     #[must_use]
-    pub fn beginning_at(incarnation: u32) -> Self {
+    pub fn beginning_at(incarnation: u32, restarts: u32) -> Self {
         Self {
             incarnation,
             next_incarnation: incarnation.saturating_add(1),
+            restarts,
             ..Self::default()
         }
     }
@@ -292,6 +295,12 @@ impl Life {
     #[must_use]
     pub fn incarnation(&self) -> u32 {
         self.incarnation
+    }
+
+    /// How often it was started again because it had died.
+    #[must_use]
+    pub fn restarts(&self) -> u32 {
+        self.restarts
     }
 
     /// How it ended, if it has ended for good.
@@ -393,6 +402,7 @@ impl Life {
             Phase::Waiting { until, .. } if now >= until => {
                 self.incarnation = self.next_incarnation;
                 self.next_incarnation = self.incarnation.saturating_add(1);
+                self.restarts += 1;
                 self.spawn(now)
             }
             _ => Vec::new(),

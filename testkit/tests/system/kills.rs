@@ -87,6 +87,8 @@ fn each_worker_is_killed_in_turn() {
     // Who was not killed was not restarted either.
     let lives = "SELECT count(*) FROM workers";
     assert_eq!(database.number(lives, []), 6 + 4);
+    let restarts = "SELECT restarts FROM v_runs";
+    assert_eq!(database.number(restarts, []), 4);
 
     let mut children = workers(supervisor);
     run.signal(Signal::SIGINT);

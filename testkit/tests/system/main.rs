@@ -1,6 +1,7 @@
 //! Sluice as a whole: the real programs, on real clips, killed and fed junk for real.
 
 mod cameras;
+mod cascade;
 mod junk;
 mod kills;
 mod models;

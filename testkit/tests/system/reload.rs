@@ -206,6 +206,12 @@ fn streams_models_and_outputs_change_while_the_others_run_on() {
         assert_eq!(ledger["render.lost_in_worker"], 0, "{stream}: {ledger:?}");
         assert_eq!(ledger["ingest.lost"], 0, "{stream}: {ledger:?}");
     }
+    let restarts = "SELECT restarts FROM v_runs";
+    assert_eq!(
+        database.number(restarts, []),
+        0,
+        "who takes over is no restart"
+    );
 }
 
 /// `SLUICE_RELOADS=500` for `make soak`; a slice of it otherwise.
@@ -234,9 +240,13 @@ fn many_reloads_in_a_row_leak_nothing_and_lose_nothing() {
         if generation == count.min(20) {
             before = Some(Holdings::of(supervisor));
         }
+        if generation % 100 == 0 {
+            println!("{generation} of {count} reloads done");
+        }
     }
     let after = Holdings::of(supervisor);
     let before = before.expect("a measurement");
+    println!("after 20 reloads {before:?}, after {count} {after:?}");
     assert_eq!(
         after.descriptors, before.descriptors,
         "file descriptors leak"

@@ -349,7 +349,10 @@ impl<'a> Watcher<'a> {
             }
             Step::Change(era) => match &mut self.current {
                 Some(watched) => {
-                    watched.explainer.reload(era.rule_file(), era.generation);
+                    let explainer = &mut watched.explainer;
+                    explainer.reload(era.rule_file(), era.generation);
+                    explainer.set_stream_labels(era.settings.labels.clone());
+                    explainer.set_forget_after_ns(era.settings.lost_timeout_ns);
                 }
                 // The rule may have come with this text.
                 None => {

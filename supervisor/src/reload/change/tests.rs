@@ -31,8 +31,8 @@ struct Sim {
     ended: Option<Ended>,
     roles: BTreeMap<WorkerId, Role>,
     standby_roles: BTreeMap<WorkerId, Role>,
-    /// The frame services that each living process has open, by member.
-    open: BTreeMap<usize, BTreeMap<StreamName, FrameServiceSpec>>,
+    /// The services of frames and crops that each living process has open, by member.
+    open: BTreeMap<usize, BTreeMap<String, FrameServiceSpec>>,
     due: Vec<(usize, u32, Deed)>,
     random: Vec<u8>,
     drawn: usize,
@@ -125,7 +125,10 @@ impl Sim {
                 }
             }
             LifeAction::Drain if self.fails() => exit(None, Some(11)),
-            LifeAction::Drain => exit(Some(WorkerExit::Drained.code()), None),
+            LifeAction::Drain => {
+                self.is_asked_no_more(member);
+                exit(Some(WorkerExit::Drained.code()), None)
+            }
             LifeAction::Signal(signal) => exit(None, Some(*signal as i32)),
             LifeAction::Clean => {
                 self.open.remove(&member);
@@ -136,6 +139,24 @@ impl Sim {
         self.due.push((member, incarnation, deed));
     }
 
+    /// Whoever cuts crops for a model has ended, or has been told not to, before the last
+    /// worker of the model is told to drain.
+    fn is_asked_no_more(&self, member: usize) {
+        let worker = &self.fleet.members()[member].worker;
+        let is_last = self.fleet.index_of(worker) == Some(member);
+        let (WorkerId::Infer(model), true, false) = (worker, is_last, self.tolerant) else {
+            return;
+        };
+        for (other, open) in self.open.iter().filter(|(other, _)| **other != member) {
+            let asks = open.values().any(|spec| spec.crops.as_ref() == Some(model));
+            assert!(
+                !asks,
+                "{other} asks {worker}, which drains: {:?}",
+                self.change
+            );
+        }
+    }
+
     /// A process opens what its spec names: nobody may have the same open in another shape,
     /// and there must be room for it among the consumers.
     fn opens(&mut self, member: usize, role: &Role) {
@@ -144,21 +165,27 @@ impl Sim {
         }
         for spec in services(role) {
             for (other, open) in self.open.iter().filter(|(other, _)| **other != member) {
-                if let Some(theirs) = open.get(&spec.stream) {
+                if let Some(theirs) = open.get(&spec.topic()) {
                     assert_eq!(theirs, &spec, "{member} and {other} at {:?}", self.change);
                 }
             }
-            let takes =
-                |index: usize| !matches!(self.fleet.members()[index].worker, WorkerId::Ingest(_));
+            let takes = |index: usize| {
+                let worker = &self.fleet.members()[index].worker;
+                match spec.crops {
+                    None => !matches!(worker, WorkerId::Ingest(_)),
+                    Some(_) => matches!(worker, WorkerId::Infer(_)),
+                }
+            };
+            let topic = spec.topic();
             let others = self.open.iter().filter(|(other, open)| {
-                **other != member && takes(**other) && open.contains_key(&spec.stream)
+                **other != member && takes(**other) && open.contains_key(&topic)
             });
             if takes(member) {
                 let consumers = others.count() + 1;
                 assert!(consumers <= spec.consumers_max as usize, "{role:?}");
             }
             let own = self.open.entry(member).or_default();
-            own.insert(spec.stream.clone(), spec);
+            own.insert(topic, spec);
         }
     }
 
@@ -211,9 +238,9 @@ impl Sim {
                     return;
                 }
                 let role = self.roles.get(&worker).cloned().expect("a spec");
-                let names: BTreeSet<_> = services(&role).map(|spec| spec.stream).collect();
+                let names: BTreeSet<_> = services(&role).map(|spec| spec.topic()).collect();
                 if let Some(open) = self.open.get_mut(&member) {
-                    open.retain(|stream, _| names.contains(stream));
+                    open.retain(|topic, _| names.contains(topic));
                 }
                 if let Some(change) = &mut self.change {
                     change.answered(&worker, generation, Ok(vec!["done".to_owned()]));
@@ -313,7 +340,10 @@ impl Sim {
 fn services(role: &Role) -> impl Iterator<Item = FrameServiceSpec> {
     match role {
         Role::Ingest(spec) => vec![spec.frames.clone()],
-        Role::Render(spec) => vec![spec.frames.clone()],
+        Role::Render(spec) => {
+            let crops = spec.crops.iter().map(|crops| crops.frames.clone());
+            [spec.frames.clone()].into_iter().chain(crops).collect()
+        }
         Role::Infer(spec) => spec
             .streams
             .iter()

@@ -69,7 +69,7 @@ impl Dispatcher {
     fn board(&self) -> Board {
         let restarts = |worker: WorkerId| {
             let member = self.fleet.index_of(&worker);
-            member.map_or(0, |member| self.fleet.members()[member].life.incarnation())
+            member.map_or(0, |member| self.fleet.members()[member].life.restarts())
         };
         let line = |stream: &StreamState| {
             let own = restarts(WorkerId::Ingest(stream.name.clone()))

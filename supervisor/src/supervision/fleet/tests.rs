@@ -521,3 +521,36 @@ fn a_stop_in_the_middle_of_it_all_ends_everything() {
     }
     assert!(rig.fleet.is_over());
 }
+
+#[test]
+fn a_model_that_is_asked_about_crops_drains_after_those_who_ask() {
+    let mut rig = Rig::new();
+    for member in [
+        INGEST_YARD,
+        INGEST_GATE,
+        INFER,
+        RENDER_YARD,
+        RENDER_GATE,
+        GATEWAY,
+    ] {
+        rig.ready(member);
+    }
+    let mut topology = topology(&["yard"]);
+    let people = "people".parse().expect("a name");
+    let gate = Uses {
+        frames: Vec::new(),
+        crops: vec![people],
+    };
+    topology
+        .streams
+        .insert("gate".parse().expect("a name"), gate);
+    rig.step(FleetEvent::Reshape(Reshape {
+        topology: Some(topology),
+        ..Reshape::default()
+    }));
+    rig.exit(INGEST_YARD, WorkerExit::Drained);
+    let actions = rig.exit(INGEST_GATE, WorkerExit::Drained);
+    assert_eq!(drained(&actions), [RENDER_GATE], "it may still ask");
+    let actions = rig.exit(RENDER_GATE, WorkerExit::Drained);
+    assert_eq!(drained(&actions), [INFER]);
+}

@@ -72,6 +72,7 @@ fn a_stable_worker_is_restarted_at_once_with_the_next_number() {
     life.step(LifeEvent::Cleaned, now, MIDDLE);
     let spawn = life.step(LifeEvent::Tick { progress: 0 }, now, MIDDLE);
     assert_eq!(spawn, [LifeAction::Spawn { incarnation: 1 }]);
+    assert_eq!(life.restarts(), 1);
 }
 
 #[test]

@@ -1,0 +1,419 @@
+//! The counters of each kind of worker.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Counters, Imbalance, WORDS_MAX};
+
+macro_rules! counters {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+        pub struct $name {
+            $($(#[$field_doc])* pub $field: u64,)*
+        }
+
+        impl $name {
+            const FIELD_NAMES: &'static [&'static str] = &[$(stringify!($field)),*];
+
+            fn words(&self) -> [u64; WORDS_MAX] {
+                let mut words = [0; WORDS_MAX];
+                for (word, value) in words.iter_mut().zip([$(self.$field),*]) {
+                    *word = value;
+                }
+                words
+            }
+
+            fn of_words(words: &[u64]) -> Self {
+                let mut words = words.iter().copied();
+                Self { $($field: words.next().unwrap_or(0),)* }
+            }
+        }
+
+        const _: () = assert!($name::FIELD_NAMES.len() <= WORDS_MAX);
+    };
+}
+
+macro_rules! word_methods {
+    () => {
+        const NAMES: &'static [&'static str] = Self::FIELD_NAMES;
+
+        fn to_words(&self) -> [u64; WORDS_MAX] {
+            self.words()
+        }
+
+        fn from_words(words: &[u64]) -> Self {
+            Self::of_words(words)
+        }
+    };
+}
+
+pub(super) fn no_more(equation: &'static str, out: u64, come_in: u64) -> Result<(), Imbalance> {
+    if out <= come_in {
+        return Ok(());
+    }
+    Err(Imbalance {
+        equation,
+        left: come_in,
+        right: out,
+    })
+}
+
+counters! {
+    /// `captured = published + dropped_no_slot + dropped_invalid + dropped_stopping + lost + in flight`
+    IngestCounters {
+        /// Frames the decoder gave.
+        captured,
+        /// Frames put on the bus; also the next sequence number.
+        published,
+        /// No free slot on the bus: every slot was held by a consumer.
+        dropped_no_slot,
+        /// The decoder's frame was of a size or layout that cannot be published.
+        dropped_invalid,
+        /// Decoded after the order to drain.
+        dropped_stopping,
+        /// Inside the worker when it was killed.
+        lost,
+        /// Sessions opened with the source; every one after the first is a reconnect.
+        sessions,
+        /// Times the decoder or the source reported an error.
+        source_errors,
+        /// Notifications sent to consumers.
+        wakeups_sent,
+    }
+}
+
+impl Counters for IngestCounters {
+    word_methods!();
+
+    fn in_flight(&self) -> u64 {
+        self.captured.saturating_sub(self.accounted())
+    }
+
+    fn settle(&mut self) {
+        self.lost += self.in_flight();
+    }
+
+    fn check(&self) -> Result<(), Imbalance> {
+        no_more(
+            "captured = published + dropped + lost + in flight",
+            self.accounted(),
+            self.captured,
+        )
+    }
+}
+
+impl IngestCounters {
+    fn accounted(&self) -> u64 {
+        self.published
+            + self.dropped_no_slot
+            + self.dropped_invalid
+            + self.dropped_stopping
+            + self.lost
+    }
+
+    /// All frames dropped before the bus, whatever the reason.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped_no_slot + self.dropped_invalid + self.dropped_stopping
+    }
+}
+
+counters! {
+    /// `received = inferred + gated + stale + shed + failed + lost_in_worker + in flight`, and
+    /// `published = received + overflowed + lost_in_transit + in flight` for the stream it reads.
+    InferCounters {
+        /// Sequence number expected next: all below are received, overflowed or lost in transit.
+        next_sequence,
+        /// Frames taken from the bus.
+        received,
+        /// Frames overwritten or discarded on the bus before they were taken.
+        overflowed,
+        /// Frames published while this worker, or the producer, was dead or starting.
+        lost_in_transit,
+        /// Frames the model ran on.
+        inferred,
+        /// Frames the gate held back.
+        gated,
+        /// Frames older than `max_staleness` when their turn came.
+        stale,
+        /// Frames a newer one took the place of.
+        shed,
+        /// Frames the model failed on.
+        failed,
+        /// Inside the worker when it was killed.
+        lost_in_worker,
+        /// Objects found.
+        detections,
+        /// Microseconds spent in the model.
+        model_us,
+        /// Microseconds spent making tensors and decoding outputs.
+        conversion_us,
+    }
+}
+
+impl Counters for InferCounters {
+    word_methods!();
+
+    fn in_flight(&self) -> u64 {
+        self.received.saturating_sub(self.accounted())
+    }
+
+    fn settle(&mut self) {
+        self.lost_in_worker += self.in_flight();
+    }
+
+    fn check(&self) -> Result<(), Imbalance> {
+        no_more(
+            "received = inferred + gated + stale + shed + failed + lost + in flight",
+            self.accounted(),
+            self.received,
+        )?;
+        taken_in_order(
+            self.next_sequence,
+            self.received,
+            self.overflowed,
+            self.lost_in_transit,
+        )
+    }
+}
+
+impl InferCounters {
+    fn accounted(&self) -> u64 {
+        self.inferred + self.gated + self.stale + self.shed + self.failed + self.lost_in_worker
+    }
+
+    /// Frames of this stream that were not inferred, whatever the reason, gates aside.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.overflowed + self.stale + self.shed + self.failed
+    }
+}
+
+counters! {
+    /// `received = rendered + dropped_encoder + dropped_invalid + lost_in_worker + in flight`, and
+    /// `published = received + overflowed + lost_in_transit + in flight` for the stream it reads.
+    RenderCounters {
+        /// Sequence number expected next: all below are received, overflowed or lost in transit.
+        next_sequence,
+        /// Frames taken from the bus.
+        received,
+        /// Frames overwritten or discarded on the bus before they were taken.
+        overflowed,
+        /// Frames published while this worker, or the producer, was dead or starting.
+        lost_in_transit,
+        /// Frames tracked, drawn and handed to the encoder.
+        rendered,
+        /// Frames the encoder refused.
+        dropped_encoder,
+        /// Frames whose header or payload did not hold together.
+        dropped_invalid,
+        /// Inside the worker when it was killed.
+        lost_in_worker,
+        /// Of the rendered: with detections of every model that ran on them.
+        with_results,
+        /// Of the rendered: at least one model had not answered inside `max_latency`.
+        without_results,
+        /// Results that came after their frame had gone on.
+        late_results,
+        /// Frames carried by predicted boxes only.
+        coasted,
+        /// Tracks begun.
+        tracks,
+        /// Rule firings.
+        events,
+        /// Access units the encoder gave.
+        encoded,
+        /// Bytes of those.
+        encoded_bytes,
+        /// Rows for the database that were given up because the supervisor did not read.
+        records_dropped,
+        /// Rule firings that a `limit` or a flood limit held back.
+        events_suppressed,
+        /// Tracks seen or predicted now; gates read it.
+        tracks_now,
+        /// Rules' events that last now; gates read it.
+        events_now,
+    }
+}
+
+impl Counters for RenderCounters {
+    word_methods!();
+
+    fn in_flight(&self) -> u64 {
+        self.received.saturating_sub(self.accounted())
+    }
+
+    fn settle(&mut self) {
+        self.lost_in_worker += self.in_flight();
+        // Gauges of a process that is no more.
+        self.tracks_now = 0;
+        self.events_now = 0;
+    }
+
+    fn check(&self) -> Result<(), Imbalance> {
+        no_more(
+            "received = rendered + dropped + lost + in flight",
+            self.accounted(),
+            self.received,
+        )?;
+        taken_in_order(
+            self.next_sequence,
+            self.received,
+            self.overflowed,
+            self.lost_in_transit,
+        )
+    }
+}
+
+impl RenderCounters {
+    fn accounted(&self) -> u64 {
+        self.rendered + self.dropped_encoder + self.dropped_invalid + self.lost_in_worker
+    }
+}
+
+counters! {
+    /// `asked = published + dropped`, and
+    /// `published = answered + skipped + expired + lost + in flight`.
+    CropCounters {
+        /// Crops that rules asked for.
+        asked,
+        /// Crops put on the bus; also the next sequence number.
+        published,
+        /// As many crops were unanswered as may be.
+        dropped_busy,
+        /// No free slot on the bus.
+        dropped_no_slot,
+        /// Too little of the object was inside the frame.
+        dropped_empty,
+        /// The model ran, and the answer became an attribute.
+        answered,
+        /// The model did not run.
+        skipped,
+        /// No answer came inside `max_latency`, or before the stream or the rule ended.
+        expired,
+        /// Unanswered when the worker was killed.
+        lost,
+    }
+}
+
+impl Counters for CropCounters {
+    word_methods!();
+
+    fn in_flight(&self) -> u64 {
+        self.published.saturating_sub(self.accounted())
+    }
+
+    fn settle(&mut self) {
+        self.lost += self.in_flight();
+    }
+
+    fn check(&self) -> Result<(), Imbalance> {
+        let gone = self.published + self.dropped();
+        if self.asked != gone {
+            return Err(Imbalance {
+                equation: "crops asked = published + dropped",
+                left: self.asked,
+                right: gone,
+            });
+        }
+        no_more(
+            "crops published = answered + skipped + expired + lost + in flight",
+            self.accounted(),
+            self.published,
+        )
+    }
+}
+
+impl CropCounters {
+    fn accounted(&self) -> u64 {
+        self.answered + self.skipped + self.expired + self.lost
+    }
+
+    /// Crops that were not published, whatever the reason.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped_busy + self.dropped_no_slot + self.dropped_empty
+    }
+}
+
+counters! {
+    /// `received` access units are forwarded to viewers or dropped until the next key frame.
+    GatewayCounters {
+        /// Sequence number expected next.
+        next_sequence,
+        /// Access units taken from the bus.
+        received,
+        /// Access units overwritten on the bus before they were taken.
+        overflowed,
+        /// Access units produced while the gateway or the producer was dead or starting.
+        lost_in_transit,
+        /// Access units handed to the RTSP media, once for all of its viewers.
+        forwarded,
+        /// Access units nobody watched.
+        unwatched,
+        /// Access units passed over while waiting for a key frame after a gap.
+        dropped_resync,
+        /// Access units the RTSP media did not take in time.
+        dropped_slow,
+        /// Viewers connected now.
+        viewers,
+        /// Viewers ever connected.
+        viewers_total,
+        /// Inside the worker when it was killed.
+        lost_in_worker,
+    }
+}
+
+impl Counters for GatewayCounters {
+    word_methods!();
+
+    fn in_flight(&self) -> u64 {
+        self.received.saturating_sub(self.accounted())
+    }
+
+    fn settle(&mut self) {
+        self.lost_in_worker += self.in_flight();
+        self.viewers = 0;
+    }
+
+    fn check(&self) -> Result<(), Imbalance> {
+        no_more(
+            "received = forwarded + unwatched + dropped + lost + in flight",
+            self.accounted(),
+            self.received,
+        )?;
+        taken_in_order(
+            self.next_sequence,
+            self.received,
+            self.overflowed,
+            self.lost_in_transit,
+        )
+    }
+}
+
+impl GatewayCounters {
+    fn accounted(&self) -> u64 {
+        self.forwarded
+            + self.unwatched
+            + self.dropped_resync
+            + self.dropped_slow
+            + self.lost_in_worker
+    }
+}
+
+fn taken_in_order(
+    next_sequence: u64,
+    received: u64,
+    overflowed: u64,
+    lost_in_transit: u64,
+) -> Result<(), Imbalance> {
+    let taken = received + overflowed + lost_in_transit;
+    if next_sequence == taken {
+        return Ok(());
+    }
+    Err(Imbalance {
+        equation: "next sequence number = received + overflowed + lost in transit",
+        left: next_sequence,
+        right: taken,
+    })
+}
