@@ -337,6 +337,7 @@ mod tests {
             bounds,
             score,
             class,
+            landmarks: contract::detection::Landmarks::NONE,
         });
         assert_eq!(best_label(&found, &labels), "hat");
         assert_eq!(best_label(&[], &labels), "");

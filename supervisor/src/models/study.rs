@@ -171,6 +171,7 @@ fn workers(
             stream: format!("clip-{index}")
                 .parse::<StreamName>()
                 .map_err(name)?,
+            crops: None,
             size: SIZE_MAX,
             policy: QueuePolicy::Wait,
             depth: 2,
