@@ -143,7 +143,7 @@ pub fn ask(
         sender,
         processes: Vec::new(),
         books: Vec::new(),
-        last_words: None,
+        last_words: vec![None; 1 + sources.len()],
         answer: None,
     };
     runtime.block_on(async {
@@ -228,7 +228,8 @@ struct Study {
     processes: Vec<Option<Process>>,
     /// Ingest workers write their counters there; nobody reads them.
     books: Vec<BookReader<IngestCounters>>,
-    last_words: Option<String>,
+    /// What each worker said of its own end.
+    last_words: Vec<Option<String>>,
     answer: Option<Answer>,
 }
 
@@ -240,10 +241,17 @@ impl Study {
     ) -> Result<Answer, StudyError> {
         progress("starting");
         self.start(INFER).await?;
+        let mut infer_exit = None;
         loop {
-            // Never `None`: a sender is ours.
-            let Some(report) = reports.recv().await else {
-                return Err(StudyError::Died("the study has no workers".to_owned()));
+            let patience = if infer_exit.is_some() {
+                END_PATIENCE
+            } else {
+                Duration::MAX
+            };
+            let report = tokio::time::timeout(patience, reports.recv()).await;
+            // The channel does not end: a sender is ours.
+            let Ok(Some(report)) = report else {
+                return Err(StudyError::Died("an ingest worker does not end".to_owned()));
             };
             match report.what {
                 ProcessEvent::Message(message) => {
@@ -252,14 +260,23 @@ impl Study {
                 ProcessEvent::Deaf(why) => return Err(self.died(report.member, &why)),
                 ProcessEvent::Exited(exit) => {
                     self.processes[report.member] = None;
-                    let code = exit.code.map(WorkerExit::from_code);
-                    match (report.member, code, self.answer.take()) {
-                        (INFER, Some(WorkerExit::Drained), Some(answer)) => return Ok(answer),
-                        (INFER, ..) => return Err(self.ended(report.member, exit)),
-                        (_, Some(WorkerExit::Drained), answer) => self.answer = answer,
+                    match exit.code.map(WorkerExit::from_code) {
+                        Some(WorkerExit::Drained) => {}
+                        // Without frames: the clip's own worker knows better why.
+                        Some(WorkerExit::SourceGone) if report.member == INFER => {}
                         _ => return Err(self.ended(report.member, exit)),
                     }
+                    if report.member == INFER {
+                        infer_exit = Some(exit);
+                    }
                 }
+            }
+            // A clip that broke off ends like any other on the bus. So an answer is good only
+            // when its worker has said that it was the end.
+            if let Some(exit) = infer_exit
+                && self.processes.iter().all(Option::is_none)
+            {
+                return self.answer.take().ok_or_else(|| self.ended(INFER, exit));
             }
         }
     }
@@ -279,7 +296,7 @@ impl Study {
             }
             FromWorker::Ready(_) => self.send(member, &ToWorker::Start),
             FromWorker::Studied(answer) => self.answer = Some(*answer),
-            FromWorker::Failing(text) => self.last_words = Some(text),
+            FromWorker::Failing(text) => self.last_words[member] = Some(text),
             // What a source says of itself, and what only a run's workers say.
             _ => {}
         }
@@ -336,7 +353,7 @@ impl Study {
     /// Why a worker ended that should not have.
     fn ended(&mut self, member: usize, exit: ExitReport) -> StudyError {
         let code = exit.code.map(WorkerExit::from_code);
-        match (member, code, self.last_words.take()) {
+        match (member, code, self.last_words[member].take()) {
             (INFER, Some(WorkerExit::SourceGone), Some(text)) => StudyError::Clip(text),
             (INFER, _, Some(text)) => StudyError::Model(text),
             (_, _, Some(text)) => StudyError::Clip(text),
