@@ -17,7 +17,7 @@
 -- it in seconds, pixels and words. It is deleted by age and size (`retention:` of the config),
 -- everything else stays.
 
-PRAGMA user_version = 2;
+PRAGMA user_version = 3;
 
 -- One row: one execution of a run config.
 CREATE TABLE runs (
@@ -197,6 +197,7 @@ CREATE TABLE detections (
     sharpness        INTEGER,                   -- gradient of the luma, hundredths; NULL where not measured
     brightness       INTEGER,                   -- mean luma, 0 to 255; NULL where not measured
     landmarks        INTEGER NOT NULL,          -- found on it
+    depth            REAL,                      -- in the middle of the box, in the depth model's unit; NULL without a map
     PRIMARY KEY (segment_id, sequence_number, ordinal)
 ) STRICT, WITHOUT ROWID;
 
@@ -316,7 +317,7 @@ SELECT streams.run, streams.name AS stream, sequence_number, ordinal,
        round((begin_pts_ns + offset_pts_ns) / 1e9, 3) AS pts_s,
        model, label, track, score / 1e3 AS score,
        x1 / 8.0 AS x1, y1 / 8.0 AS y1, x2 / 8.0 AS x2, y2 / 8.0 AS y2,
-       sharpness / 100.0 AS sharpness, brightness, landmarks
+       sharpness / 100.0 AS sharpness, brightness, landmarks, depth
 FROM detections
 JOIN frames USING (segment_id, sequence_number)
 JOIN classes USING (segment_id, class)

@@ -109,6 +109,7 @@ pub fn record(number: u64, tracks: u64) -> FrameRecord {
             },
             quality: None,
             landmarks: 0,
+            depth: None,
         }
     };
     let mut record = FrameRecord {

@@ -206,6 +206,8 @@ pub struct ObjectRecord {
     pub quality: Option<Quality>,
     /// Landmarks that the model found on it.
     pub landmarks: u8,
+    /// Depth in the middle of the box, in the depth model's unit; `None` without a map.
+    pub depth: Option<f32>,
 }
 
 /// How good a picture of an object is.

@@ -8,6 +8,7 @@ pub mod control;
 pub mod detection;
 pub mod event;
 pub mod exit;
+pub mod findings;
 pub mod geometry;
 pub mod latency;
 pub mod ledger;

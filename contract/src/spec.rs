@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::findings::Finds;
 use crate::geometry::PixelSize;
 use crate::name::{ModelName, RunId, StreamName, WorkerId};
 use crate::study::StudySpec;
@@ -263,11 +264,17 @@ pub enum ModelFamily {
     Ssd,
     /// One score a class for the whole picture.
     Classifier,
+    /// A vector that is near to those of pictures of the same thing: of a face, of a person.
+    Embedding,
+    /// Depth of every place, near or far, in the model's own unit.
+    Depth,
+    /// Semantic segmentation: the class of every place.
+    Segmentation,
 }
 
 impl ModelFamily {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Nanodet,
         Self::Yolov8,
         Self::Yolox,
@@ -276,6 +283,9 @@ impl ModelFamily {
         Self::Blazeface,
         Self::Ssd,
         Self::Classifier,
+        Self::Embedding,
+        Self::Depth,
+        Self::Segmentation,
     ];
 
     /// The family in one word, as in a run config.
@@ -290,6 +300,9 @@ impl ModelFamily {
             Self::Blazeface => "blazeface",
             Self::Ssd => "ssd",
             Self::Classifier => "classifier",
+            Self::Embedding => "embedding",
+            Self::Depth => "depth",
+            Self::Segmentation => "segmentation",
         }
     }
 
@@ -298,7 +311,25 @@ impl ModelFamily {
     pub fn only_label(self) -> Option<&'static str> {
         match self {
             Self::Centerface | Self::Scrfd | Self::Blazeface => Some("face"),
-            Self::Nanodet | Self::Yolov8 | Self::Yolox | Self::Ssd | Self::Classifier => None,
+            _ => None,
+        }
+    }
+
+    /// What kind of thing it says of a picture.
+    #[must_use]
+    pub fn finds(self) -> Finds {
+        match self {
+            Self::Nanodet
+            | Self::Yolov8
+            | Self::Yolox
+            | Self::Centerface
+            | Self::Scrfd
+            | Self::Blazeface
+            | Self::Ssd
+            | Self::Classifier => Finds::Objects,
+            Self::Embedding => Finds::Embedding,
+            Self::Depth => Finds::Depth,
+            Self::Segmentation => Finds::Classes,
         }
     }
 
@@ -307,7 +338,7 @@ impl ModelFamily {
     pub fn finds_landmarks(self) -> bool {
         match self {
             Self::Centerface | Self::Scrfd | Self::Blazeface => true,
-            Self::Nanodet | Self::Yolov8 | Self::Yolox | Self::Ssd | Self::Classifier => false,
+            _ => false,
         }
     }
 }
@@ -506,6 +537,63 @@ pub struct OverlaySpec {
     pub zones: bool,
     /// Stream name, clock and latency.
     pub status: bool,
+    /// The classes that a segmentation model gives to places, as tints.
+    pub classes: bool,
+    /// Where the map of a depth model is shown; [`DepthView::Off`] without such a model.
+    pub depth: DepthView,
+    /// Which of its values are near, and so bright.
+    pub near: NearValues,
+}
+
+/// Where the map of a depth model is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DepthView {
+    /// Nowhere.
+    Off,
+    /// In a corner of the picture.
+    Inset,
+    /// Right of the picture, as large as it: the video is twice as wide.
+    SideBySide,
+}
+
+impl DepthView {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Off, Self::Inset, Self::SideBySide];
+
+    /// The view in one word, as in a run config.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Inset => "inset",
+            Self::SideBySide => "side_by_side",
+        }
+    }
+}
+
+/// Which values of a depth model are near.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NearValues {
+    /// Large ones: relative inverse depth, as `MiDaS` and `Depth Anything` give it.
+    Large,
+    /// Small ones: metres.
+    Small,
+}
+
+impl NearValues {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Large, Self::Small];
+
+    /// The values in one word, as in a run config.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Large => "large",
+            Self::Small => "small",
+        }
+    }
 }
 
 /// H.264 encoder settings.

@@ -22,6 +22,7 @@ pub const CODES: &[(&str, &str)] = &[
     (UNKNOWN_LINE, "a line does not exist"),
     (UNKNOWN_TIME_ZONE, "a time zone does not exist"),
     (NO_LANDMARKS, "no model of the run gives landmarks"),
+    (NO_DEPTH, "no model of the run gives depth"),
     (TYPES, "two values cannot be compared"),
     (NO_CONDITION, "a value stands where a condition must"),
     (ARGUMENTS, "a function has the wrong arguments"),
@@ -73,6 +74,7 @@ pub(crate) const UNKNOWN_MODEL: &str = "R0306";
 pub(crate) const UNKNOWN_LINE: &str = "R0307";
 pub(crate) const UNKNOWN_TIME_ZONE: &str = "R0308";
 pub(crate) const NO_LANDMARKS: &str = "R0309";
+pub(crate) const NO_DEPTH: &str = "R0310";
 
 pub(crate) const TYPES: &str = "R0401";
 pub(crate) const NO_CONDITION: &str = "R0402";

@@ -45,6 +45,7 @@ fn track_field(field: Field, track: &TrackFacts) -> Option<f64> {
         Field::Sharpness => track.sharpness?,
         Field::Brightness => track.brightness?,
         Field::Best => track.best?,
+        Field::Depth => track.depth?,
         Field::Motion | Field::FramesPerSecond | Field::Tracks | Field::Events => return None,
     }))
 }

@@ -23,6 +23,8 @@ pub struct Context {
     pub models: BTreeSet<String>,
     /// Whether a model of the run finds landmarks.
     pub landmarks: bool,
+    /// Whether a model of the run gives depth.
+    pub depth: bool,
 }
 
 /// A rule file, checked and compiled.

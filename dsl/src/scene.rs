@@ -102,6 +102,8 @@ pub struct TrackFacts {
     pub best: Option<f32>,
     /// Landmarks found on it in this frame.
     pub landmarks: u8,
+    /// Depth in the middle of its box, in the depth model's unit; `None` without a map.
+    pub depth: Option<f32>,
     /// First of its attributes in [`Scene::attributes`], and how many.
     pub attributes: (u32, u32),
 }

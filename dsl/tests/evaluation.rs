@@ -160,6 +160,7 @@ fn test_of_track(counted: bool) -> impl Strategy<Value = String> {
         "box.width < box.height",
         "track.age > 500ms",
         "landmarks > 2",
+        "depth < 0.5",
     ];
     let of_pair = if counted {
         "distance(track) < 0.6"
@@ -320,6 +321,7 @@ fn add_track(frame: &mut Frame, id: u64, dice: [u8; 12]) {
         sharpness: known(dice[11]),
         best: known(dice[11] / 4),
         landmarks: dice[11] % 5,
+        depth: known(dice[10] / 4),
         attributes: (first, attributes),
         ..track(id, u16::from(dice[1] / 4 % 3))
     });

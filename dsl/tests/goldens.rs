@@ -18,6 +18,7 @@ fn context() -> Context {
         labels: set(&["person", "car", "truck", "suitcase"]),
         models: set(&["people", "vehicles"]),
         landmarks: false,
+        depth: false,
     }
 }
 

@@ -6,14 +6,16 @@
 
 use std::path::Path;
 
+use contract::findings::Finds;
 use contract::geometry::{I420Layout, PixelSize};
 use contract::spec::FrameServiceSpec;
 use nix::sys::statvfs::statvfs;
 
 use crate::error::BusError;
+use crate::findings;
 use crate::frames::{LOANED_MAX, SLOT_ALIGNMENT};
 use crate::packets::{PACKETS_DEPTH, packet_bytes_max};
-use crate::results::{RESULT_BYTES_MAX, RESULTS_DEPTH};
+use crate::results::RESULTS_DEPTH;
 
 /// Where POSIX shared memory lies.
 pub const SHARED_MEMORY: &str = "/dev/shm";
@@ -36,10 +38,11 @@ pub fn frame_bytes(spec: &FrameServiceSpec) -> u64 {
     frame_slots(spec) * slot as u64 + SERVICE_BYTES
 }
 
-/// Bytes the results of one model on one stream can take at most.
+/// Bytes the results of one model of this kind on one stream can take at most.
 #[must_use]
-pub fn result_bytes() -> u64 {
-    (2 * (RESULTS_DEPTH as u64 + 2) + 16) * (RESULT_BYTES_MAX as u64 + 64) + SERVICE_BYTES
+pub fn result_bytes(finds: Finds) -> u64 {
+    let result = findings::bytes_max(finds) as u64 + 64;
+    (2 * (RESULTS_DEPTH as u64 + 2) + 16) * result + SERVICE_BYTES
 }
 
 /// Bytes the access units of one stream can take at most.

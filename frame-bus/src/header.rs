@@ -279,7 +279,8 @@ pub struct ResultHeader {
     pub(crate) outcome: u32,
     pub(crate) first_sequence: u64,
     pub(crate) last_sequence: u64,
-    pub(crate) detections: u32,
+    /// Detections, values or cells.
+    pub(crate) count: u32,
     pub(crate) flags: u32,
 }
 
@@ -290,7 +291,7 @@ impl ResultHeader {
             outcome,
             first_sequence,
             last_sequence,
-            detections: count,
+            count,
             flags: 0,
         }
     }

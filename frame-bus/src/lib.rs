@@ -21,6 +21,7 @@ pub mod book;
 pub mod budget;
 mod bus;
 mod error;
+mod findings;
 mod frames;
 pub mod header;
 mod packets;

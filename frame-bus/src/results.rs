@@ -1,7 +1,7 @@
 //! What a model says of each frame, to the one render worker that waits for it.
 
-use contract::detection::{DETECTIONS_MAX, Detection, LANDMARKS_MAX, Landmarks, Skip};
-use contract::geometry::BoundingBox;
+use contract::detection::Skip;
+use contract::findings::{Findings, Finds};
 use contract::name::ModelName;
 use contract::spec::FrameServiceSpec;
 use iceoryx2::port::publisher::Publisher;
@@ -10,28 +10,13 @@ use iceoryx2::prelude::*;
 
 use crate::bus::{Bus, BytesService, Service, ServiceShape};
 use crate::error::BusError;
+use crate::findings;
 use crate::header::{Mark, ResultHeader};
 
 /// Results queued for the render worker; more than it can hold frames, so that one
 /// that overflows speaks only of frames that have gone on without it.
 pub(crate) const RESULTS_DEPTH: usize = 64;
 
-/// One detection as it lies in shared memory.
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C)]
-struct RawDetection {
-    edges: [f32; 4],
-    score: f32,
-    class: u16,
-    landmark_count: u16,
-    /// Those from `landmark_count` on mean nothing.
-    landmarks: [[f32; 2]; LANDMARKS_MAX],
-}
-
-/// Bytes of the largest result.
-pub(crate) const RESULT_BYTES_MAX: usize = DETECTIONS_MAX * size_of::<RawDetection>();
-
-const OUTCOME_DETECTIONS: u32 = 0;
 const SKIPS: [Skip; 5] = [
     Skip::Gated,
     Skip::Stale,
@@ -71,8 +56,8 @@ fn open_service(
 /// What a model says of one frame, or why it says nothing of some.
 #[derive(Debug, Clone, Copy)]
 pub enum Outcome<'a> {
-    /// The model ran; at most [`DETECTIONS_MAX`] are sent.
-    Detections(&'a [Detection]),
+    /// The model ran. Of detections at most [`contract::detection::DETECTIONS_MAX`] are sent.
+    Found(&'a Findings),
     /// It did not.
     Skipped(Skip),
 }
@@ -84,14 +69,19 @@ pub struct ResultPublisher {
 }
 
 impl ResultPublisher {
-    /// Opens the results of `model` on `frames` for publishing.
+    /// Opens the results of `model` on `frames` for publishing; `finds` is what they are.
     ///
     /// # Errors
     /// When the service cannot be opened.
-    pub fn open(bus: &Bus, frames: &FrameServiceSpec, model: &ModelName) -> Result<Self, BusError> {
+    pub fn open(
+        bus: &Bus,
+        frames: &FrameServiceSpec,
+        model: &ModelName,
+        finds: Finds,
+    ) -> Result<Self, BusError> {
         let port = open_service(bus, frames, model)?
             .publisher_builder()
-            .initial_max_slice_len(RESULT_BYTES_MAX)
+            .initial_max_slice_len(findings::bytes_max(finds))
             .allocation_strategy(AllocationStrategy::Static)
             // One a session thread.
             .max_loaned_samples(16)
@@ -106,8 +96,8 @@ impl ResultPublisher {
         Ok(Self { port })
     }
 
-    /// Publishes what is known of the frames `first_sequence..=last_sequence`;
-    /// detections are of one frame, so then both are the same.
+    /// Publishes what is known of the frames `first_sequence..=last_sequence`; what was found is
+    /// of one frame, so then both are the same.
     ///
     /// # Errors
     /// When the port is broken.
@@ -117,16 +107,14 @@ impl ResultPublisher {
         last_sequence: u64,
         outcome: Outcome<'_>,
     ) -> Result<(), BusError> {
-        let (code, detections) = match outcome {
-            Outcome::Detections(detections) => {
-                let count = detections.len().min(DETECTIONS_MAX);
-                (OUTCOME_DETECTIONS, &detections[..count])
-            }
-            Outcome::Skipped(skip) => (skip_code(skip), &[][..]),
+        let header = |(code, count): (u32, usize)| {
+            let count = u32::try_from(count).unwrap_or(0);
+            ResultHeader::new(first_sequence, last_sequence, code, count)
         };
-        let count = u32::try_from(detections.len()).unwrap_or(0);
-        let header = ResultHeader::new(first_sequence, last_sequence, code, count);
-        self.send(header, detections)
+        match outcome {
+            Outcome::Found(found) => self.send(header(findings::outcome(found)), Some(found)),
+            Outcome::Skipped(skip) => self.send(header((skip_code(skip), 0)), None),
+        }
     }
 
     /// Says that no result comes after this one.
@@ -134,30 +122,18 @@ impl ResultPublisher {
     /// # Errors
     /// When the port is broken.
     pub fn end_of_stream(&self, next_sequence: u64) -> Result<(), BusError> {
-        self.send(ResultHeader::end_of_stream(next_sequence), &[])
+        self.send(ResultHeader::end_of_stream(next_sequence), None)
     }
 
-    fn send(&self, header: ResultHeader, detections: &[Detection]) -> Result<(), BusError> {
-        const ROW: usize = size_of::<RawDetection>();
-        let bytes = (detections.len() * ROW).max(1);
+    fn send(&self, header: ResultHeader, found: Option<&Findings>) -> Result<(), BusError> {
+        let bytes = found.map_or(0, findings::bytes);
         let mut sample = self
             .port
-            .loan_slice(bytes)
+            .loan_slice(bytes.max(1))
             .map_err(|error| BusError::port("loan a result", &error))?;
         *sample.user_header_mut() = header;
-        let rows = sample.payload_mut().chunks_exact_mut(ROW);
-        for (row, detection) in rows.zip(detections) {
-            let bounds = detection.bounds;
-            let points = detection.landmarks.points();
-            let mut landmarks = [[0.0; 2]; LANDMARKS_MAX];
-            landmarks[..points.len()].copy_from_slice(points);
-            row.copy_from_slice(bytemuck::bytes_of(&RawDetection {
-                edges: [bounds.x1, bounds.y1, bounds.x2, bounds.y2],
-                score: detection.score,
-                class: detection.class,
-                landmark_count: detection.landmarks.count().into(),
-                landmarks,
-            }));
+        if let Some(found) = found {
+            findings::write(found, &mut sample.payload_mut()[..bytes]);
         }
         sample
             .send()
@@ -181,7 +157,7 @@ pub struct FrameResult {
 #[derive(Debug, Clone, PartialEq)]
 pub enum ResultBody {
     /// What the model found.
-    Detections(Vec<Detection>),
+    Found(Findings),
     /// Why it did not run.
     Skipped(Skip),
     /// No result comes after this one.
@@ -238,43 +214,11 @@ impl ResultSubscriber {
 }
 
 fn read_body(header: &ResultHeader, payload: &[u8]) -> Result<ResultBody, BusError> {
-    let wrong = |what, value: u32| BusError::Invalid {
-        what,
-        value: value.into(),
-    };
-    if header.outcome != OUTCOME_DETECTIONS {
-        return SKIPS
-            .into_iter()
-            .find(|skip| skip_code(*skip) == header.outcome)
-            .map(ResultBody::Skipped)
-            .ok_or_else(|| wrong("the outcome of a result", header.outcome));
+    let skip = SKIPS
+        .into_iter()
+        .find(|skip| skip_code(*skip) == header.outcome);
+    match skip {
+        Some(skip) => Ok(ResultBody::Skipped(skip)),
+        None => findings::read(header, payload).map(ResultBody::Found),
     }
-    let count = header.detections as usize;
-    if header.first_sequence != header.last_sequence || count > DETECTIONS_MAX {
-        return Err(wrong("the detection count of a result", header.detections));
-    }
-    let rows = payload
-        .get(..count * size_of::<RawDetection>())
-        .ok_or_else(|| wrong("the payload length of a result", header.detections))?;
-    rows.chunks_exact(size_of::<RawDetection>())
-        .map(|row| {
-            let raw: RawDetection = bytemuck::pod_read_unaligned(row);
-            let [x1, y1, x2, y2] = raw.edges;
-            let points = raw.landmarks.get(..raw.landmark_count.into());
-            let landmarks = points.and_then(Landmarks::new);
-            let detection = Detection {
-                bounds: BoundingBox { x1, y1, x2, y2 },
-                score: raw.score,
-                class: raw.class,
-                landmarks: landmarks.filter(Landmarks::is_valid).ok_or_else(|| {
-                    wrong("the landmarks of a detection", raw.landmark_count.into())
-                })?,
-            };
-            if !detection.bounds.is_valid() || !(0.0..=1.0).contains(&detection.score) {
-                return Err(wrong("a detection", raw.class.into()));
-            }
-            Ok(detection)
-        })
-        .collect::<Result<_, _>>()
-        .map(ResultBody::Detections)
 }

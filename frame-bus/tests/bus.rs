@@ -5,6 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use contract::detection::{Detection, Landmarks, Skip};
+use contract::findings::{Findings, Finds};
 use contract::geometry::{BoundingBox, PixelSize};
 use contract::motion::Cells;
 use contract::name::WorkerId;
@@ -217,7 +218,8 @@ fn results_and_packets_read_back() {
     let fixture = fixture();
     let frames = spec(QueuePolicy::Wait, 2);
     let (stream, model) = (frames.stream.clone(), "people".parse().expect("a name"));
-    let publisher = ResultPublisher::open(&fixture.bus, &frames, &model).expect("a publisher");
+    let publisher =
+        ResultPublisher::open(&fixture.bus, &frames, &model, Finds::Objects).expect("a publisher");
     let mut subscriber = ResultSubscriber::open(&fixture.bus, &frames, &model).expect("a reader");
     let found = Detection {
         bounds: BoundingBox {
@@ -231,7 +233,11 @@ fn results_and_packets_read_back() {
         landmarks: Landmarks::new(&[[1.5, 2.5], [2.0, -1.0]]).expect("two"),
     };
     publisher
-        .publish(5, 5, Outcome::Detections(&[found, found]))
+        .publish(
+            5,
+            5,
+            Outcome::Found(&Findings::Detections(vec![found, found])),
+        )
         .expect("published");
     publisher
         .publish(6, 9, Outcome::Skipped(Skip::Overflowed))
@@ -241,18 +247,21 @@ fn results_and_packets_read_back() {
         ..found
     };
     publisher
-        .publish(10, 10, Outcome::Detections(&[wild]))
+        .publish(10, 10, Outcome::Found(&Findings::Detections(vec![wild])))
         .expect("published");
     let wild = Detection {
         landmarks: Landmarks::new(&[[1.0, f32::INFINITY]]).expect("one"),
         ..found
     };
     publisher
-        .publish(11, 11, Outcome::Detections(&[wild]))
+        .publish(11, 11, Outcome::Found(&Findings::Detections(vec![wild])))
         .expect("published");
     publisher.end_of_stream(12).expect("published");
     let result = subscriber.receive().expect("valid").expect("one");
-    assert_eq!(result.body, ResultBody::Detections(vec![found, found]));
+    assert_eq!(
+        result.body,
+        ResultBody::Found(Findings::Detections(vec![found, found]))
+    );
     let result = subscriber.receive().expect("valid").expect("one");
     assert_eq!((result.first_sequence, result.last_sequence), (6, 9));
     assert_eq!(result.body, ResultBody::Skipped(Skip::Overflowed));

@@ -42,6 +42,7 @@ pub fn rule_file(data: &[u8]) {
         labels: ["person", "car"].map(str::to_owned).into(),
         models: ["people".to_owned()].into(),
         landmarks: false,
+        depth: true,
     };
     if let Err(faults) = RuleFile::parse(&text, Path::new("rules.yaml"), &context) {
         check_faults(&text, &faults);

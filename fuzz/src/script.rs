@@ -120,6 +120,7 @@ impl<'a> Script<'a> {
             brightness: (kind & 4 == 0).then_some(x),
             best: (kind & 8 == 0).then_some(y),
             landmarks: kind & 15,
+            depth: (kind & 16 == 0).then_some(y),
             attributes,
         });
     }

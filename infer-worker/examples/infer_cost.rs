@@ -66,7 +66,7 @@ fn measure(engine: &mut Engine, path: &Path, size: PixelSize) -> Result<(), Box<
         let letterbox = engine.prepare(&picture);
         let prepared = begin.elapsed();
         let inference = engine.infer(&letterbox)?;
-        detections += inference.detections.len();
+        detections += inference.findings.detections().len();
         tensor.push(prepared.as_micros());
         model.push(inference.model.as_micros());
         decode.push(inference.conversion.saturating_sub(prepared).as_micros());

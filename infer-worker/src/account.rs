@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use contract::detection::Skip;
+use contract::findings::Finds;
 use contract::ledger::InferCounters;
 use contract::name::ModelName;
 use contract::spec::InferStreamSpec;
@@ -47,7 +48,7 @@ enum End {
 }
 
 impl Account {
-    /// Opens the book, the results and the consumer's waker of a stream. `incarnation` counts
+    /// Opens the book, the results of a model and the consumer's waker of a stream. `incarnation` counts
     /// this worker's starts: a gap before the first frame of a restarted one is a loss.
     /// `dispatcher` wakes the main loop of this worker.
     ///
@@ -55,7 +56,7 @@ impl Account {
     /// When one of them cannot be opened.
     pub fn open(
         bus: &Bus,
-        model: &ModelName,
+        (model, finds): (&ModelName, Finds),
         spec: &InferStreamSpec,
         incarnation: u32,
         dispatcher: Waker,
@@ -65,7 +66,7 @@ impl Account {
         Ok(Self {
             state: Mutex::new(State {
                 book,
-                results: ResultPublisher::open(bus, &spec.frames, model)?,
+                results: ResultPublisher::open(bus, &spec.frames, model, finds)?,
                 arrivals,
                 in_flight: 0,
                 end: End::Open,
@@ -146,11 +147,11 @@ impl Account {
         inference: &Inference,
         taken: impl FnOnce() -> Duration,
     ) -> Result<(), BusError> {
-        let outcome = Outcome::Detections(&inference.detections);
+        let outcome = Outcome::Found(&inference.findings);
         let mut state = lock(&self.state);
         self.close_one(&mut state, sequence_number, outcome, |counters| {
             counters.inferred += 1;
-            counters.detections += inference.detections.len() as u64;
+            counters.detections += inference.findings.detections().len() as u64;
             counters.model_us += microseconds(inference.model);
             counters.conversion_us += microseconds(inference.conversion);
         })?;

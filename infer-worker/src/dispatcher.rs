@@ -246,7 +246,7 @@ impl Dispatcher {
         incarnation: u32,
     ) -> Result<Vec<Parts>, BusError> {
         let Place { bus, waker, .. } = &self.place;
-        let model = &self.spec.model;
+        let model = (&self.spec.model, self.spec.family.finds());
         let open = |(stream, rules): (&InferStreamSpec, Option<GateRules>)| {
             Ok(Parts {
                 account: Account::open(bus, model, stream, incarnation, waker.clone())?,

@@ -1,10 +1,10 @@
-//! One session with all it needs to go from a picture to detections.
+//! One session with all it needs to go from a picture to what the model says of it.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use contract::detection::Detection;
+use contract::findings::Findings;
 use contract::geometry::PixelSize;
 use contract::spec::InferSpec;
 use ort::environment::Environment;
@@ -18,7 +18,7 @@ use crate::tensor::{Picture, TensorMaker, TensorValues};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Inference {
     /// What was found.
-    pub detections: Vec<Detection>,
+    pub findings: Findings,
     /// Time in the model.
     pub model: Duration,
     /// Time making the tensor and reading the outputs.
@@ -76,7 +76,7 @@ impl Engine {
         })
     }
 
-    /// Keeps other detections from the next picture on.
+    /// Keeps other findings from the next picture on.
     pub fn set_thresholds(&mut self, thresholds: Thresholds) {
         self.thresholds = thresholds;
     }
@@ -118,12 +118,12 @@ impl Engine {
             let model = begin.elapsed();
             (model, family.decode(outputs, letterbox, thresholds))
         };
-        let (model, detections) =
+        let (model, findings) =
             self.session
                 .run(self.tensor.tensor(), self.tensor.format(), read)?;
-        let detections = detections.map_err(|error| RuntimeError::Run(error.to_string()))?;
+        let findings = findings.map_err(|error| RuntimeError::Run(error.to_string()))?;
         Ok(Inference {
-            detections,
+            findings,
             model,
             conversion: self.tensor_time + begin.elapsed().saturating_sub(model),
         })

@@ -13,7 +13,7 @@ use std::error::Error;
 use std::path::Path;
 
 use contract::geometry::{BoundingBox, I420Layout, PixelSize};
-use contract::spec::OverlaySpec;
+use contract::spec::{DepthView, NearValues, OverlaySpec};
 use frame_bus::ColourMatrix;
 use render_worker::overlay::{Mark, Object, Overlay, Status};
 
@@ -37,6 +37,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         trails: true,
         zones: true,
         status: true,
+        classes: true,
+        depth: DepthView::Off,
+        near: NearValues::Large,
     };
     let mut overlay = Overlay::new(all, layout, ColourMatrix::Bt709, &marks(size));
     let trails: Vec<Vec<[f32; 2]>> = (0..12).map(|index| trail(size, index)).collect();
@@ -50,7 +53,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         latency_ms: Some(84),
     };
     assert!(
-        overlay.draw(&mut picture, objects, &status),
+        overlay.draw(&mut picture, objects, None, &status),
         "the background is too short"
     );
     let (png, took) = {
@@ -66,7 +69,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             .iter()
             .enumerate()
             .map(|(index, trail)| object(trail, index, size));
-        overlay.draw(&mut picture, objects, &status);
+        overlay.draw(&mut picture, objects, None, &status);
     }
     println!("a frame is drawn in {:?}", begin.elapsed() / 200);
     Ok(())

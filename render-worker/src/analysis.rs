@@ -8,6 +8,7 @@ use analytics::{
 };
 use contract::control::{AttributeRecord, FrameRecord, ObjectRecord};
 use contract::detection::{Detection, Landmarks, Skip};
+use contract::findings::PictureMap;
 use contract::geometry::{I420Layout, PixelSize};
 use contract::spec::{RenderSpec, RuleSource, TrackerAlgorithm, TrackerSpec};
 use dsl::{Action, RuleFile, SnapshotOf};
@@ -16,8 +17,9 @@ use worker::Failure;
 use crate::best_shot::BestShots;
 use crate::crop::Still;
 use crate::join::Answer;
+use crate::maps::Maps;
 use crate::overlay::colour::Rgb;
-use crate::overlay::{Mark, Object};
+use crate::overlay::{Classes, Mark, Object};
 use crate::quality;
 use crate::shared::Header;
 
@@ -40,7 +42,8 @@ impl Model {
     fn observe(&mut self, pts_ns: u64, size: PixelSize, answer: Option<&Answer>) -> u64 {
         self.untracked.clear();
         let tracks = match answer {
-            Some(Answer::Detections(detections)) => {
+            Some(Answer::Found(findings)) => {
+                let detections = findings.detections();
                 let tracks = self.tracker.update(pts_ns, size, detections);
                 let taken = |index| tracks.objects.iter().any(|o| o.detection == Some(index));
                 let free = detections
@@ -56,7 +59,7 @@ impl Model {
         self.objects.extend_from_slice(tracks.objects);
         self.landmarks.clear();
         let detections = match answer {
-            Some(Answer::Detections(detections)) => &detections[..],
+            Some(Answer::Found(findings)) => findings.detections(),
             Some(Answer::Skipped(_)) | None => &[],
         };
         let found = |object: &TrackedObject| {
@@ -134,6 +137,7 @@ pub(crate) struct Analysis {
     rules: RuleEngine,
     needs: Needs,
     shots: BestShots,
+    maps: Maps,
 }
 
 impl Analysis {
@@ -170,6 +174,7 @@ impl Analysis {
             needs: Needs::of(&rules),
             rules,
             shots: BestShots::default(),
+            maps: Maps::default(),
         })
     }
 
@@ -184,6 +189,7 @@ impl Analysis {
         let format = &header.format;
         let (pts_ns, size) = (header.stamp.pts_ns, format.layout.size);
         self.follow_camera(&format.layout, pixels);
+        self.maps.observe(pts_ns, answers);
         let models = self.models.iter_mut().zip(answers);
         let begun = models
             .map(|(model, answer)| model.observe(pts_ns, size, answer.as_ref()))
@@ -192,6 +198,11 @@ impl Analysis {
         record.attributes = attributes;
         // From here on nobody sees other values than those that are stored.
         record.round();
+        if let Some(map) = self.maps.depth() {
+            for object in &mut record.objects {
+                object.depth = map.depth_under(&object.bounds, size);
+            }
+        }
         if self.needs.quality {
             let seen =
                 |object: &&mut ObjectRecord| object.track.is_some() && object.score.is_some();
@@ -293,6 +304,21 @@ impl Analysis {
         zones.chain(lines).collect()
     }
 
+    /// Depth of every place, once there is a map of it.
+    pub(crate) fn depth(&self) -> Option<&PictureMap> {
+        self.maps.depth()
+    }
+
+    /// The class of every place, once there is a map of them.
+    pub(crate) fn classes(&self) -> Option<Classes<'_>> {
+        let (map, model) = self.maps.classes()?;
+        let labels = self
+            .models
+            .get(model)
+            .map_or(&[][..], |model| &model.labels);
+        Some(Classes { map, labels })
+    }
+
     /// The boxes of this frame, as the trackers have them, in the order of their tracks.
     pub(crate) fn objects(&self) -> impl Iterator<Item = Object<'_>> + Clone {
         self.models.iter().flat_map(|model| {
@@ -336,6 +362,7 @@ impl Analysis {
                 bounds: object.bounds,
                 quality: None,
                 landmarks: landmarks.count(),
+                depth: None,
             });
             objects.extend(tracked);
             let untracked = model.untracked.iter().map(|detection| ObjectRecord {
@@ -346,6 +373,7 @@ impl Analysis {
                 bounds: detection.bounds,
                 quality: None,
                 landmarks: detection.landmarks.count(),
+                depth: None,
             });
             objects.extend(untracked);
         }
@@ -396,20 +424,24 @@ fn forget_after_ns(spec: &TrackerSpec) -> u64 {
 
 /// Why no model ran on a frame: what the first says. No answer in time counts as a failure.
 pub(crate) fn skip_of(answers: &[Option<Answer>]) -> Option<Skip> {
-    let ran = |answer: &Option<Answer>| matches!(answer, Some(Answer::Detections(_)));
+    let ran = |answer: &Option<Answer>| matches!(answer, Some(Answer::Found(_)));
     if answers.iter().any(ran) {
         return None;
     }
     answers.first().map(|answer| match answer {
         Some(Answer::Skipped(skip)) => *skip,
-        Some(Answer::Detections(_)) | None => Skip::Failed,
+        Some(Answer::Found(_)) | None => Skip::Failed,
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::Arc;
+
+    use contract::findings::Findings;
     use contract::geometry::BoundingBox;
+
+    use super::*;
 
     const SIZE: PixelSize = PixelSize {
         width: 640,
@@ -449,6 +481,10 @@ mod tests {
         }
     }
 
+    fn found(detections: Vec<Detection>) -> Answer {
+        Answer::Found(Arc::new(Findings::Detections(detections)))
+    }
+
     #[test]
     fn tracks_are_counted_once_and_no_detection_is_forgotten() {
         let mut model = model();
@@ -460,7 +496,7 @@ mod tests {
                 detection(300.0 + x, 0.8),
                 detection(500.0, 0.2),
             ];
-            let answer = Answer::Detections(seen);
+            let answer = found(seen);
             begun += model.observe(u64::from(frame) * 40_000_000, SIZE, Some(&answer));
             let tracked = model
                 .objects
@@ -481,7 +517,7 @@ mod tests {
         };
         let mut model = model();
         for frame in 0..4 {
-            let seen = Answer::Detections(vec![
+            let seen = found(vec![
                 marked(300.0, &[[310.0, 110.0]]),
                 marked(100.0, &[[110.0, 110.0], [130.0, 110.0]]),
             ]);
@@ -505,14 +541,14 @@ mod tests {
     #[test]
     fn a_skipped_frame_shows_predicted_boxes_and_a_missed_object_is_hidden() {
         let mut model = model();
-        let seen = Answer::Detections(vec![detection(100.0, 0.9)]);
+        let seen = found(vec![detection(100.0, 0.9)]);
         for frame in 0..5 {
             model.observe(frame * 40_000_000, SIZE, Some(&seen));
         }
         model.observe(200_000_000, SIZE, Some(&Answer::Skipped(Skip::Shed)));
         let states: Vec<TrackState> = model.visible().map(|(object, _)| object.state).collect();
         assert_eq!(states, [TrackState::Coasting]);
-        model.observe(240_000_000, SIZE, Some(&Answer::Detections(Vec::new())));
+        model.observe(240_000_000, SIZE, Some(&found(Vec::new())));
         assert_eq!(model.visible().count(), 0);
     }
 }

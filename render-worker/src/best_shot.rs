@@ -115,6 +115,7 @@ mod tests {
                 brightness: 100,
             }),
             landmarks: 0,
+            depth: None,
         }
     }
 

@@ -269,11 +269,11 @@ impl Lane {
                 let Some(asked) = self.unanswered.remove(&number) else {
                     continue;
                 };
-                if let ResultBody::Detections(detections) = &result.body {
+                if let ResultBody::Found(findings) = &result.body {
                     learned.push(AttributeRecord {
                         track: asked.track,
                         name: self.spec.model.to_string(),
-                        value: best_label(detections, &self.spec.labels).to_owned(),
+                        value: best_label(findings.detections(), &self.spec.labels).to_owned(),
                     });
                     self.book.update(|counters| counters.answered += 1);
                 } else {

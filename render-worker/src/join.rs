@@ -4,7 +4,7 @@
 //! order in which they came, each exactly once, as soon as the first of these
 //! holds for the oldest one:
 //!
-//! - every model has answered, with detections or with a skip;
+//! - every model has answered, with findings or with a skip;
 //! - it has waited `max_latency`;
 //! - more than `hold_max` frames are held (not under [`QueuePolicy::Wait`], where
 //!   [`Joiner::takes_more`] says no instead and the queue on the bus fills up);
@@ -18,8 +18,10 @@
 //! answering, late, and is waited for.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use contract::detection::{Detection, Skip};
+use contract::detection::Skip;
+use contract::findings::Findings;
 use contract::spec::QueuePolicy;
 use frame_bus::ResultBody;
 
@@ -50,7 +52,7 @@ impl Limits {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
     /// It ran.
-    Detections(Vec<Detection>),
+    Found(Arc<Findings>),
     /// It did not.
     Skipped(Skip),
 }
@@ -183,7 +185,7 @@ impl<F> Joiner<F> {
         now_ns: u64,
     ) -> u64 {
         let answer = match body {
-            ResultBody::Detections(detections) => Answer::Detections(detections),
+            ResultBody::Found(findings) => Answer::Found(Arc::new(findings)),
             ResultBody::Skipped(skip) => Answer::Skipped(skip),
             ResultBody::EndOfStream => return 0,
         };
@@ -302,7 +304,7 @@ mod tests {
     }
 
     fn found() -> ResultBody {
-        ResultBody::Detections(Vec::new())
+        ResultBody::Found(Findings::Detections(Vec::new()))
     }
 
     fn numbers(joiner: &mut Joiner<()>, now_ns: u64) -> Vec<(u64, bool)> {

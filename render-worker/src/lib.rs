@@ -9,10 +9,12 @@
 mod actions;
 mod analysis;
 mod best_shot;
+mod composition;
 pub mod crop;
 mod crops;
 pub mod encode;
 pub mod join;
+mod maps;
 mod output;
 pub mod overlay;
 mod paths;

@@ -12,6 +12,7 @@ use worker::{Control, Failure};
 
 use crate::actions::{self, Actions};
 use crate::analysis::{self, Analysis};
+use crate::composition::Composition;
 use crate::crops::Crops;
 use crate::encode::{EncodeError, PictureFormat};
 use crate::join::{Answer, Joined};
@@ -253,11 +254,13 @@ impl Renderer {
         frame: Frame,
         firings: Vec<Firing>,
     ) -> Result<(), EncodeError> {
-        let mut picture = self.video.take(header, frame)?;
+        let composition = self.composition(header);
+        let shown = composed(header, &composition);
+        let mut picture = self.video.take(&shown, &composition, frame)?;
         let begin = Instant::now();
         picture.with_bytes(|memory| {
-            self.draw(header, memory);
-            self.actions.take_frames(header, memory, &firings);
+            self.draw(header, &composition, memory);
+            self.actions.take_frames(&shown, memory, &firings);
         })?;
         self.video.note_drawing(begin.elapsed());
         let placed = self.video.place(header);
@@ -270,19 +273,26 @@ impl Renderer {
         let age_ns = monotonic_ns().saturating_sub(header.stamp.captured_ns);
         lock(&self.book).record_latency_us(age_ns / 1000);
         if actions::wants_frame(&firings) {
-            let mut memory = frame.payload().to_vec();
-            self.draw(header, &mut memory);
-            self.actions.take_frames(header, &memory, &firings);
+            let composition = self.composition(header);
+            let mut memory = vec![0; composition.whole.bytes];
+            composition.copy(frame.payload(), &mut memory);
+            self.draw(header, &composition, &mut memory);
+            self.actions
+                .take_frames(&composed(header, &composition), &memory, &firings);
         }
         self.actions.carry_out(firings, &mut self.video);
     }
 
-    fn draw(&mut self, header: &Header, memory: &mut [u8]) {
+    fn composition(&self, header: &Header) -> Composition {
+        Composition::of(header.format.layout.size, self.spec.overlay.depth)
+    }
+
+    fn draw(&mut self, header: &Header, composition: &Composition, memory: &mut [u8]) {
         let format = header.format;
         if self.overlay.as_ref().is_none_or(|(of, _)| *of != format) {
             let marks = self.analysis.marks(format.layout.size);
             let layers = self.spec.overlay.clone();
-            let overlay = Overlay::new(layers, format.layout, format.matrix, &marks);
+            let overlay = Overlay::new(layers, composition.picture, format.matrix, &marks);
             self.overlay = Some((format, overlay));
         }
         let status = Status {
@@ -291,7 +301,11 @@ impl Renderer {
             latency_ms: self.video.latency_ms(),
         };
         if let Some((_, overlay)) = &mut self.overlay {
-            overlay.draw(memory, self.analysis.objects(), &status);
+            let analysis = &self.analysis;
+            overlay.draw(memory, analysis.objects(), analysis.classes(), &status);
+            if let Some(area) = composition.depth {
+                overlay.draw_depth(&composition.whole, memory, analysis.depth(), area);
+            }
         }
     }
 
@@ -329,6 +343,13 @@ impl Renderer {
     }
 }
 
+/// What a frame is as it is shown, together with a map of it.
+fn composed(header: &Header, composition: &Composition) -> Header {
+    let mut shown = *header;
+    shown.format.layout = composition.whole;
+    shown
+}
+
 /// Access units go to the gateway: of what is not encoded there are none.
 fn restreams(spec: &RenderSpec) -> bool {
     spec.restream && spec.encode.is_some()
@@ -362,7 +383,7 @@ struct Answers {
 
 impl Answers {
     fn of<F>(joined: &Joined<F>) -> Self {
-        let ran = |answer: &Option<Answer>| matches!(answer, Some(Answer::Detections(_)));
+        let ran = |answer: &Option<Answer>| matches!(answer, Some(Answer::Found(_)));
         Self {
             models: joined.answers.len(),
             complete: joined.complete(),

@@ -15,6 +15,7 @@ use frame_bus::Frame;
 use gstreamer::ClockTime;
 use worker::{Control, Failure};
 
+use crate::composition::Composition;
 use crate::encode::timeline::Timeline;
 use crate::encode::{EncodeError, Encoder, Picture};
 use crate::output::clips::ClipOf;
@@ -123,12 +124,17 @@ impl Video {
         self.output.latency_ms()
     }
 
-    /// A picture for the encoder with the pixels of `frame`, whose slot on the bus is free
-    /// from then on.
+    /// A picture for the encoder of the format of `header`, with the pixels of `frame` in their
+    /// place; the frame's slot on the bus is free from then on.
     ///
     /// # Errors
     /// When the encoder cannot be made or has failed.
-    pub(crate) fn take(&mut self, header: &Header, frame: Frame) -> Result<Picture, EncodeError> {
+    pub(crate) fn take(
+        &mut self,
+        header: &Header,
+        composition: &Composition,
+        frame: Frame,
+    ) -> Result<Picture, EncodeError> {
         let begin = Instant::now();
         self.prepare_encoder(header)?;
         let Some(encoder) = &self.encoder else {
@@ -136,8 +142,7 @@ impl Video {
         };
         let mut picture = encoder.picture()?;
         let waited = Instant::now();
-        let bytes = header.format.layout.bytes;
-        picture.with_bytes(|memory| memory[..bytes].copy_from_slice(&frame.payload()[..bytes]))?;
+        picture.with_bytes(|memory| composition.copy(frame.payload(), memory))?;
         drop(frame);
         self.costs.wait += waited - begin;
         self.costs.copy += waited.elapsed();

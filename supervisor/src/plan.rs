@@ -4,12 +4,13 @@
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
+use contract::findings::Finds;
 use contract::geometry::PixelSize;
 use contract::name::{ModelName, RunId, StreamName, WorkerId};
 use contract::spec::{
-    BusSpec, FrameServiceSpec, GatewaySpec, GatewayStreamSpec, InferSpec, InferStreamSpec,
-    IngestSpec, QueuePolicy, RecordSpec, RenderCropsSpec, RenderModelSpec, RenderSpec, Role,
-    RuleSource, WorkerSpec,
+    BusSpec, DepthView, FrameServiceSpec, GatewaySpec, GatewayStreamSpec, InferSpec,
+    InferStreamSpec, IngestSpec, OverlaySpec, QueuePolicy, RecordSpec, RenderCropsSpec,
+    RenderModelSpec, RenderSpec, Role, RuleSource, WorkerSpec,
 };
 use frame_bus::budget;
 
@@ -257,6 +258,22 @@ impl Planner<'_> {
         }
     }
 
+    /// Without a depth model there is no map to make room for.
+    fn overlay(&self, stream: &StreamConfig) -> OverlaySpec {
+        let mut overlay = stream.overlay.clone();
+        let families = stream
+            .infer
+            .iter()
+            .filter_map(|name| self.config.models.get(name));
+        if !families
+            .map(|model| model.family.finds())
+            .any(|finds| finds == Finds::Depth)
+        {
+            overlay.depth = DepthView::Off;
+        }
+        overlay
+    }
+
     fn model_labels(&self, name: &ModelName) -> Vec<String> {
         let model = self.config.models.get(name);
         model.map(|model| model.labels.clone()).unwrap_or_default()
@@ -284,7 +301,7 @@ impl Planner<'_> {
             tracker: stream.tracker.spec(),
             rules: rules.map(|rules| rules.source.clone()),
             labels: stream.labels.clone(),
-            overlay: stream.overlay.clone(),
+            overlay: self.overlay(stream),
             encode: stream.encode.as_ref().map(|encode| encode.spec()),
             record: record.map(|directory| RecordSpec {
                 directory: directory.clone(),
@@ -370,11 +387,15 @@ impl Planner<'_> {
 
     fn bytes(&self, name: &StreamName, stream: &StreamConfig) -> u64 {
         let frames = budget::frame_bytes(&self.frames(name, stream));
-        let results = budget::result_bytes() * stream.infer.len() as u64;
+        let result = |model: &ModelName| {
+            let known = self.config.models.get(model);
+            budget::result_bytes(known.map_or(Finds::Objects, |model| model.family.finds()))
+        };
+        let results: u64 = stream.infer.iter().map(result).sum();
         let asked = crop_models(stream);
         let asked = asked
             .iter()
-            .map(|model| budget::frame_bytes(&crops(name, stream, model)) + budget::result_bytes());
+            .map(|model| budget::frame_bytes(&crops(name, stream, model)) + result(model));
         let asked: u64 = asked.sum();
         let packets = match stream.outputs.rtsp {
             Some(_) => budget::packet_bytes(stream.size),

@@ -21,6 +21,7 @@ fn object(track: u64, x: f32) -> ObjectRecord {
         },
         quality: None,
         landmarks: 0,
+        depth: None,
     }
 }
 

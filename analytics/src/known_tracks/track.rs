@@ -160,6 +160,7 @@ impl KnownTrack {
                 .map(|quality| f32::from(quality.brightness) / 255.0),
             best: self.best,
             landmarks: object.landmarks,
+            depth: object.depth,
             attributes,
         }
     }

@@ -72,6 +72,7 @@ pub(crate) fn seen(track: u64, x: f32) -> ObjectRecord {
         },
         quality: None,
         landmarks: 0,
+        depth: None,
     }
 }
 

@@ -32,6 +32,8 @@ pub(crate) struct Names<'a> {
     pub(crate) labels: Option<&'a BTreeSet<String>>,
     /// Some model of the run gives landmarks; `None`: that is not known.
     pub(crate) landmarks: Option<bool>,
+    /// Some model of the run gives depth; `None`: that is not known.
+    pub(crate) depth: Option<bool>,
 }
 
 /// Most things of one expression that remember.

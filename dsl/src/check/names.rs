@@ -24,17 +24,26 @@ impl Checker<'_> {
             Reading::Label => Value::Text(Text::Label),
             Reading::StreamName => Value::Text(Text::StreamName),
             Reading::Number(Field::Landmarks) if self.names.landmarks == Some(false) => {
-                return self.report(
-                    Problem::new(
-                        code::NO_LANDMARKS,
-                        span.clone(),
-                        "no model of this run gives landmarks",
-                    )
-                    .helped("add a model of a family that does, or leave the test out"),
-                );
+                let message = "no model of this run gives landmarks";
+                return self.not_given(code::NO_LANDMARKS, message, span);
+            }
+            Reading::Number(Field::Depth) if self.names.depth == Some(false) => {
+                let message = "no model of this run gives depth";
+                return self.not_given(code::NO_DEPTH, message, span);
             }
             Reading::Number(field) => Value::Number(Number::Field(field)),
         })
+    }
+
+    /// A field that no model of the run fills.
+    fn not_given(
+        &mut self,
+        code: &'static str,
+        message: &'static str,
+        span: &Range<usize>,
+    ) -> Option<Value> {
+        let help = "add a model of a family that does, or leave the test out";
+        self.report(Problem::new(code, span.clone(), message).helped(help))
     }
 
     pub(super) fn function(&mut self, name: &Word) -> Option<&'static FunctionSpec> {

@@ -127,6 +127,7 @@ fn read_rule_file(
         lines: &line_names,
         labels: context.map(|context| &context.labels),
         landmarks: context.map(|context| context.landmarks),
+        depth: context.map(|context| context.depth),
     };
     let models = context.map(|context| &context.models);
     let zones = reader.each(zones, places::read_zone);

@@ -12,6 +12,7 @@ fn context() -> Context {
         labels: set(&["person", "car", "truck", "suitcase"]),
         models: set(&["people", "plates"]),
         landmarks: false,
+        depth: false,
     }
 }
 

@@ -50,6 +50,7 @@ pub(crate) enum Field {
     Brightness,
     Best,
     Landmarks,
+    Depth,
     Motion,
     FramesPerSecond,
     Tracks,
@@ -249,6 +250,14 @@ pub const FIELDS: &[FieldSpec] = &[
         Field::Landmarks,
         "landmarks found on the object in this frame; needs a model that gives them",
         track("landmarks >= 5", "track 1 from 10s to 20s"),
+    ),
+    number(
+        "depth",
+        Type::Number,
+        "the unit of the depth model",
+        Field::Depth,
+        "depth in the middle of the box, as the depth model gives it: metres, or relative inverse depth, where more is nearer; where there is no map, no comparison holds",
+        track("depth < 4", "track 1 from 5s to 20s"),
     ),
     in_scopes(
         ALL,

@@ -126,6 +126,7 @@ mod tests {
             Field::Brightness,
             Field::Best,
             Field::Landmarks,
+            Field::Depth,
             Field::Motion,
             Field::FramesPerSecond,
             Field::Tracks,

@@ -95,6 +95,7 @@ pub(crate) fn track(id: u64, label: u16) -> TrackFacts {
         brightness: None,
         best: None,
         landmarks: 0,
+        depth: None,
         attributes: (0, 0),
     }
 }
@@ -247,6 +248,7 @@ fn person(second: f64, index: u64) -> TrackFacts {
         brightness: Some(0.5),
         best: Some(if walks { 9.1 } else { 9.4 }),
         landmarks: if walks { 0 } else { 5 },
+        depth: Some(if second < 5.0 { 8.0 } else { 3.0 }),
         ..standing(1, 0, 0.3 + 0.04 * second.min(10.0) as f32, 0.1, 0.5)
     }
 }

@@ -17,7 +17,7 @@ use contract::spec::{ColourOrder, ModelFamily};
 use super::input::Convention;
 use super::objects::to_objects;
 use super::scan::sigmoid;
-use super::{BindError, Family, Output, OutputError, Port, Thresholds};
+use super::{BindError, Detector, Output, OutputError, Port, Thresholds};
 use super::{mismatch, rows_of, values};
 use crate::letterbox::Letterbox;
 use crate::tensor::Normalisation;
@@ -86,8 +86,8 @@ impl BlazeFace {
     }
 }
 
-impl Family for BlazeFace {
-    fn decode(
+impl Detector for BlazeFace {
+    fn detect(
         &self,
         outputs: &[Output<'_>],
         letterbox: &Letterbox,

@@ -16,7 +16,7 @@ use pulp::Arch;
 use super::input::Convention;
 use super::objects::to_objects;
 use super::scan::rows_over;
-use super::{BindError, Element, Family, Output, OutputError, Port, Thresholds};
+use super::{BindError, Detector, Element, Output, OutputError, Port, Thresholds};
 use super::{cells, known, mismatch, values};
 use crate::letterbox::Letterbox;
 use crate::tensor::Normalisation;
@@ -91,12 +91,12 @@ impl CenterFace {
     }
 }
 
-impl Family for CenterFace {
+impl Detector for CenterFace {
     #[expect(
         clippy::cast_precision_loss,
         reason = "a cell's place is at most the side of the input"
     )]
-    fn decode(
+    fn detect(
         &self,
         outputs: &[Output<'_>],
         letterbox: &Letterbox,

@@ -9,7 +9,7 @@ use contract::spec::{ColourOrder, ModelFamily};
 
 use super::input::Convention;
 use super::scan::best;
-use super::{BindError, Element, Family, Output, OutputError, Port, Thresholds};
+use super::{BindError, Detector, Element, Output, OutputError, Port, Thresholds};
 use super::{known, mismatch, values};
 use crate::letterbox::Letterbox;
 use crate::tensor::Normalisation;
@@ -17,7 +17,7 @@ use crate::tensor::Normalisation;
 /// Probabilities sum to 1 within this, also after half-precision arithmetic.
 const SUM_TOLERANCE: f32 = 1e-2;
 
-/// ImageNet's.
+/// That of models trained on `ImageNet`.
 pub(super) const CONVENTION: Convention = Convention {
     size: PixelSize {
         width: 224,
@@ -25,10 +25,7 @@ pub(super) const CONVENTION: Convention = Convention {
     },
     stride: 1,
     colour: ColourOrder::Rgb,
-    normalisation: Normalisation {
-        mean: [123.675, 116.28, 103.53],
-        deviation: [58.395, 57.12, 57.375],
-    },
+    normalisation: Normalisation::IMAGENET,
     padding: 0.0,
 };
 
@@ -56,9 +53,9 @@ impl Classifier {
     }
 }
 
-impl Family for Classifier {
+impl Detector for Classifier {
     #[expect(clippy::cast_precision_loss, reason = "sides are at most SIDE_MAX")]
-    fn decode(
+    fn detect(
         &self,
         outputs: &[Output<'_>],
         letterbox: &Letterbox,

@@ -5,7 +5,8 @@ use contract::geometry::PixelSize;
 use contract::spec::{ColourOrder, InputSpec, ModelFamily};
 
 use super::{BindError, Element, Port, mismatch};
-use super::{blazeface, centerface, classifier, nanodet, scrfd, ssd, yolov8, yolox};
+use super::{blazeface, centerface, classifier, depth, embedding, nanodet};
+use super::{scrfd, segmentation, ssd, yolov8, yolox};
 use crate::tensor::{ChannelLayout, Normalisation, TensorFormat};
 
 /// Longest side of an input: a tensor of two of them has 200 MB.
@@ -36,6 +37,9 @@ fn convention(family: ModelFamily) -> Convention {
         ModelFamily::Blazeface => blazeface::CONVENTION,
         ModelFamily::Ssd => ssd::CONVENTION,
         ModelFamily::Classifier => classifier::CONVENTION,
+        ModelFamily::Embedding => embedding::CONVENTION,
+        ModelFamily::Depth => depth::CONVENTION,
+        ModelFamily::Segmentation => segmentation::CONVENTION,
     }
 }
 

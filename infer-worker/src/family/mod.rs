@@ -8,11 +8,15 @@
 mod blazeface;
 mod centerface;
 mod classifier;
+mod depth;
+mod embedding;
+mod grid;
 mod input;
 mod nanodet;
 mod objects;
 mod scan;
 mod scrfd;
+mod segmentation;
 mod ssd;
 mod suppression;
 #[cfg(test)]
@@ -25,6 +29,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use contract::detection::Detection;
+use contract::findings::Findings;
 use contract::geometry::PixelSize;
 use contract::spec::{InferSpec, ModelFamily};
 
@@ -151,9 +156,7 @@ impl Thresholds {
 
 /// A kind of model, bound to the shapes of one file. Holds no state between frames.
 pub trait Family: fmt::Debug + Send + Sync {
-    /// Reads the outputs, in the model's declared order, into detections in pixels of the
-    /// picture: best score first, suppressed class by class where the model does not do that
-    /// itself, clipped, [`contract::detection::DETECTIONS_MAX`] at most.
+    /// Reads the outputs, in the model's declared order, into what is said of the picture.
     ///
     /// # Errors
     /// When an output is not as it was when the family was bound.
@@ -162,7 +165,35 @@ pub trait Family: fmt::Debug + Send + Sync {
         outputs: &[Output<'_>],
         letterbox: &Letterbox,
         thresholds: &Thresholds,
+    ) -> Result<Findings, OutputError>;
+}
+
+/// A family that finds objects.
+trait Detector: fmt::Debug + Send + Sync {
+    /// Reads the outputs into detections in pixels of the picture: best score first, suppressed
+    /// class by class where the model does not do that itself, clipped,
+    /// [`contract::detection::DETECTIONS_MAX`] at most.
+    ///
+    /// # Errors
+    /// When an output is not as it was when the family was bound.
+    fn detect(
+        &self,
+        outputs: &[Output<'_>],
+        letterbox: &Letterbox,
+        thresholds: &Thresholds,
     ) -> Result<Vec<Detection>, OutputError>;
+}
+
+impl<D: Detector> Family for D {
+    fn decode(
+        &self,
+        outputs: &[Output<'_>],
+        letterbox: &Letterbox,
+        thresholds: &Thresholds,
+    ) -> Result<Findings, OutputError> {
+        self.detect(outputs, letterbox, thresholds)
+            .map(Findings::Detections)
+    }
 }
 
 /// An output that cannot be read.
@@ -185,6 +216,12 @@ pub enum OutputError {
         class: i64,
         /// How many labels there are.
         classes: usize,
+    },
+    /// Its values are no numbers, or say nothing.
+    #[error("output {index} of the model has no usable number in it")]
+    NoNumber {
+        /// Which output, in declared order.
+        index: usize,
     },
 }
 
@@ -209,6 +246,11 @@ pub fn bind(
         ModelFamily::Blazeface => Arc::new(blazeface::BlazeFace::bind(size, outputs)?),
         ModelFamily::Ssd => Arc::new(ssd::Ssd::bind(size, outputs, classes)?),
         ModelFamily::Classifier => Arc::new(classifier::Classifier::bind(outputs, classes)?),
+        ModelFamily::Embedding => Arc::new(embedding::Embedding::bind(outputs)?),
+        ModelFamily::Depth => Arc::new(depth::Depth::bind(size, outputs)?),
+        ModelFamily::Segmentation => {
+            Arc::new(segmentation::Segmentation::bind(size, outputs, classes)?)
+        }
     })
 }
 

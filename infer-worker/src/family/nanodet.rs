@@ -16,7 +16,7 @@ use pulp::Arch;
 use super::input::Convention;
 use super::objects::to_objects;
 use super::scan::{best, rows_over};
-use super::{BindError, Family, Output, OutputError, Port, Thresholds};
+use super::{BindError, Detector, Output, OutputError, Port, Thresholds};
 use super::{cells, mismatch, rows_of, values};
 use crate::letterbox::Letterbox;
 use crate::tensor::Normalisation;
@@ -149,8 +149,8 @@ impl NanoDet {
     }
 }
 
-impl Family for NanoDet {
-    fn decode(
+impl Detector for NanoDet {
+    fn detect(
         &self,
         outputs: &[Output<'_>],
         letterbox: &Letterbox,

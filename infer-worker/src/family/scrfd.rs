@@ -16,7 +16,7 @@ use pulp::Arch;
 use super::input::Convention;
 use super::objects::to_objects;
 use super::scan::rows_over;
-use super::{BindError, Family, Output, OutputError, Port, Thresholds};
+use super::{BindError, Detector, Output, OutputError, Port, Thresholds};
 use super::{cells, mismatch, rows_of, values};
 use crate::letterbox::Letterbox;
 use crate::tensor::Normalisation;
@@ -99,12 +99,12 @@ impl Scrfd {
     }
 }
 
-impl Family for Scrfd {
+impl Detector for Scrfd {
     #[expect(
         clippy::cast_precision_loss,
         reason = "a cell's place is at most the side of the input"
     )]
-    fn decode(
+    fn detect(
         &self,
         outputs: &[Output<'_>],
         letterbox: &Letterbox,

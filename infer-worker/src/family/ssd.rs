@@ -15,7 +15,7 @@ use contract::spec::{ColourOrder, ModelFamily};
 
 use super::input::Convention;
 use super::objects::to_objects;
-use super::{BindError, Element, Family, Output, OutputError, Port, Thresholds};
+use super::{BindError, Detector, Element, Output, OutputError, Port, Thresholds};
 use super::{class_of, mismatch, values};
 use crate::letterbox::Letterbox;
 use crate::tensor::Normalisation;
@@ -117,13 +117,13 @@ impl Ssd {
     }
 }
 
-impl Family for Ssd {
+impl Detector for Ssd {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "the cast saturates, and what there is limits the count"
     )]
-    fn decode(
+    fn detect(
         &self,
         outputs: &[Output<'_>],
         letterbox: &Letterbox,

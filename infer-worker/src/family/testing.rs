@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 
 use contract::detection::Detection;
+use contract::findings::Findings;
 use contract::geometry::PixelSize;
 
-use super::{Element, Family, Output, OutputError, Port, Thresholds};
+use super::{Detector, Element, Family, Output, OutputError, Port, Thresholds};
 use crate::letterbox::Letterbox;
 
 pub(super) const LOOSE: Thresholds = Thresholds {
@@ -37,7 +38,7 @@ pub(super) fn zeros(ports: &[Port]) -> Vec<Vec<f32>> {
 
 /// Decodes as if the picture had the size of the input: nothing is moved.
 pub(super) fn decode(
-    family: &dyn Family,
+    family: &dyn Detector,
     ports: &[Port],
     values: &[Vec<f32>],
     size: PixelSize,
@@ -46,21 +47,38 @@ pub(super) fn decode(
 }
 
 pub(super) fn decode_picture(
-    family: &dyn Family,
+    family: &dyn Detector,
     ports: &[Port],
     values: &[Vec<f32>],
     letterbox: &Letterbox,
 ) -> Result<Vec<Detection>, OutputError> {
-    let output = |(port, values): (&'_ Port, &'_ Vec<f32>)| (port.shape.clone(), values.clone());
-    let outputs: Vec<_> = ports.iter().zip(values).map(output).collect();
-    let outputs: Vec<_> = outputs
-        .iter()
-        .map(|(shape, values)| Output {
-            shape,
-            values: Cow::Borrowed(values),
-        })
-        .collect();
-    family.decode(&outputs, letterbox, &LOOSE)
+    with_outputs(ports, values, |outputs| {
+        family.detect(outputs, letterbox, &LOOSE)
+    })
+}
+
+/// What any family says of a picture.
+pub(super) fn find(
+    family: &dyn Family,
+    ports: &[Port],
+    values: &[Vec<f32>],
+    letterbox: &Letterbox,
+) -> Result<Findings, OutputError> {
+    with_outputs(ports, values, |outputs| {
+        family.decode(outputs, letterbox, &LOOSE)
+    })
+}
+
+fn with_outputs<R>(
+    ports: &[Port],
+    values: &[Vec<f32>],
+    read: impl FnOnce(&[Output<'_>]) -> R,
+) -> R {
+    let outputs = ports.iter().zip(values).map(|(port, values)| Output {
+        shape: &port.shape,
+        values: Cow::Borrowed(values),
+    });
+    read(&outputs.collect::<Vec<_>>())
 }
 
 /// Asserts that a box is where it should be, to a hundredth of a pixel.

@@ -16,7 +16,7 @@ use pulp::Arch;
 use super::input::Convention;
 use super::objects::to_objects;
 use super::scan::{best, column_maxima};
-use super::{BindError, Family, Output, OutputError, Port, Thresholds};
+use super::{BindError, Detector, Output, OutputError, Port, Thresholds};
 use super::{class_of, mismatch, rows_of, values};
 use crate::letterbox::Letterbox;
 use crate::tensor::Normalisation;
@@ -118,8 +118,8 @@ impl YoloV8 {
     }
 }
 
-impl Family for YoloV8 {
-    fn decode(
+impl Detector for YoloV8 {
+    fn detect(
         &self,
         outputs: &[Output<'_>],
         letterbox: &Letterbox,

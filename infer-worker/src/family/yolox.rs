@@ -13,7 +13,7 @@ use contract::spec::{ColourOrder, ModelFamily};
 use super::input::Convention;
 use super::objects::to_objects;
 use super::scan::best;
-use super::{BindError, Family, Output, OutputError, Port, Thresholds};
+use super::{BindError, Detector, Output, OutputError, Port, Thresholds};
 use super::{cells, mismatch, rows_of, values};
 use crate::letterbox::Letterbox;
 use crate::tensor::Normalisation;
@@ -61,12 +61,12 @@ impl Yolox {
     }
 }
 
-impl Family for Yolox {
+impl Detector for Yolox {
     #[expect(
         clippy::cast_precision_loss,
         reason = "a cell's place is at most the side of the input"
     )]
-    fn decode(
+    fn detect(
         &self,
         outputs: &[Output<'_>],
         letterbox: &Letterbox,

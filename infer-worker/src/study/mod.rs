@@ -191,7 +191,7 @@ impl Examiner<'_> {
             let letterbox = candidate.prepare(&frame.picture());
             let (found, time) = timed(|| candidate.infer(&letterbox))?;
             candidate_times.push(time);
-            precision.add_frame(&truth.detections, &found.detections);
+            precision.add_frame(truth.findings.detections(), found.findings.detections());
         }
         Ok(AgreementAnswer {
             frames: judged.len(),

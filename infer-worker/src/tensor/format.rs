@@ -19,6 +19,11 @@ impl Normalisation {
         mean: [0.0; 3],
         deviation: [1.0; 3],
     };
+    /// Mean and standard deviation of `ImageNet`, red first.
+    pub const IMAGENET: Self = Self {
+        mean: [123.675, 116.28, 103.53],
+        deviation: [58.395, 57.12, 57.375],
+    };
     /// Values from 0 to 1.
     pub const UNIT: Self = Self {
         mean: [0.0; 3],

@@ -145,5 +145,40 @@ def classifier():
     model.save("classifier")
 
 
-for write in (yolox, yolov8, yolov8_final, scrfd, ssd_tensorflow, ssd_torchvision, classifier):
+def embedding():
+    """Takes R, G, B from -1 to 1. The vector is the means of the channels."""
+    model = Model(["N", 3, 16, 16])
+    model.add("Unsqueeze", ["means", model.constant("batch", [0], np.int64)], "rows")
+    model.output("embedding", "rows", ["N", 3])
+    model.save("embedding")
+
+
+def depth():
+    """Takes R, G, B with ImageNet's statistics, of any size. The depth of a place is the mean of its channels."""
+    model = Model(["N", 3, "H", "W"])
+    model.add("ReduceMean", ["floats"], "grey", axes=[1], keepdims=0)
+    model.output("depth", "grey", ["N", "H", "W"])
+    model.save("depth")
+
+
+def segmentation():
+    """Takes R, G, B with ImageNet's statistics, of any size. The scores of its classes are the channels, halved in size."""
+    model = Model(["N", 3, "H", "W"])
+    model.add("AveragePool", ["floats"], "pooled", kernel_shape=[2, 2], strides=[2, 2])
+    model.output("logits", "pooled", ["N", 3, "h", "w"])
+    model.save("segmentation")
+
+
+for write in (
+    yolox,
+    yolov8,
+    yolov8_final,
+    scrfd,
+    ssd_tensorflow,
+    ssd_torchvision,
+    classifier,
+    embedding,
+    depth,
+    segmentation,
+):
     write()

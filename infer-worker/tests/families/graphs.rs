@@ -2,10 +2,11 @@
 //! layout, order of channels or normalisation gives other objects or none.
 
 use contract::detection::Detection;
-use contract::geometry::PixelSize;
+use contract::findings::{Findings, PictureMap};
+use contract::geometry::{BoundingBox, PixelSize};
 use contract::spec::{ColourOrder, InferSpec, ModelFamily};
 
-use super::support::{Image, data, load, objects_of, size, spec};
+use super::support::{Image, data, findings_of, load, objects_of, size, spec};
 
 // By BT.601, limited range.
 const RED: [u8; 3] = [81, 90, 240];
@@ -142,6 +143,78 @@ fn a_classifier_speaks_of_the_whole_picture() {
 }
 
 #[test]
+fn an_embedding_has_length_one_and_tells_colours_apart() {
+    let spec = graph(ModelFamily::Embedding, "embedding.onnx", 0);
+    let images = [RED, GREEN, RED].map(|colour| Image::plain(size(64, 64), colour));
+    let vectors: Vec<_> = findings_of(&spec, &images)
+        .into_iter()
+        .map(|findings| match findings {
+            Findings::Embedding(vector) => vector,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let cosine = |one: &[f32], other: &[f32]| -> f32 {
+        one.iter().zip(other).map(|(one, other)| one * other).sum()
+    };
+    assert!((cosine(&vectors[0], &vectors[0]) - 1.0).abs() < 1e-5);
+    assert!((cosine(&vectors[0], &vectors[2]) - 1.0).abs() < 1e-5);
+    // (1, -1, -1) and (-1, 1, -1), each scaled by the root of 3.
+    let other = cosine(&vectors[0], &vectors[1]);
+    assert!((other + 1.0 / 3.0).abs() < 0.02, "{other}");
+}
+
+/// The map that a model makes of a picture.
+fn map_of(spec: &InferSpec, image: Image) -> PictureMap {
+    match findings_of(spec, &[image]).pop() {
+        Some(Findings::Map(map)) => map,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn depth_is_of_the_picture_and_not_of_its_padding() {
+    let mut spec = graph(ModelFamily::Depth, "depth.onnx", 0);
+    spec.input.size = Some(size(64, 64));
+    // Wide in a square: half of the input is padding, which is darker than either half.
+    let (dark, bright) = ([60, 128, 128], [200, 128, 128]);
+    let map = map_of(&spec, Image::halves(size(128, 64), dark, bright));
+    assert_eq!((map.columns(), map.rows()), (64, 32));
+    let (left, right) = ([0.0, 0.0, 40.0, 64.0], [88.0, 0.0, 128.0, 64.0]);
+    let depth = |[x1, y1, x2, y2]: [f32; 4]| {
+        let bounds = BoundingBox { x1, y1, x2, y2 };
+        map.depth_under(&bounds, size(128, 64)).expect("inside")
+    };
+    // (60 - 16) / 219 and (200 - 16) / 219 of white, less ImageNet's mean.
+    let grey = |luma: f32| {
+        let value = (luma - 16.0) / 219.0;
+        let channels = [(0.485, 0.229), (0.456, 0.224), (0.406, 0.225)];
+        channels
+            .map(|(mean, deviation)| (value - mean) / deviation)
+            .iter()
+            .sum::<f32>()
+            / 3.0
+    };
+    assert!((depth(left) - grey(60.0)).abs() < 0.01, "{}", depth(left));
+    assert!(
+        (depth(right) - grey(200.0)).abs() < 0.01,
+        "{}",
+        depth(right)
+    );
+}
+
+#[test]
+fn segmentation_gives_each_place_its_class() {
+    let mut spec = graph(ModelFamily::Segmentation, "segmentation.onnx", 3);
+    spec.input.size = Some(size(64, 64));
+    let map = map_of(&spec, Image::halves(size(64, 128), BLUE, GREEN));
+    // The network halves its input.
+    assert_eq!((map.columns(), map.rows()), (16, 32));
+    for row in map.cells().chunks_exact(16) {
+        assert_eq!((row[0], row[15]), (2, 1), "{row:?}");
+    }
+}
+
+#[test]
 fn a_file_of_another_family_is_refused_by_name() {
     for (family, file, labels, wanted) in [
         (
@@ -162,6 +235,12 @@ fn a_file_of_another_family_is_refused_by_name() {
             "classifier.onnx",
             1,
             "a centerface model cannot run at 8x8",
+        ),
+        (
+            ModelFamily::Depth,
+            "segmentation.onnx",
+            0,
+            "a depth model: expected one output f32[1,H,W] or f32[1,1,H,W]; found logits",
         ),
         (
             ModelFamily::Classifier,

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use contract::detection::Detection;
+use contract::findings::Findings;
 use contract::geometry::{I420Layout, PixelSize};
 use contract::spec::{InferSpec, InputSpec, ModelFamily};
 use frame_bus::ColourMatrix;
@@ -59,6 +60,20 @@ impl Image {
             bytes[layout.offsets[plane]..].fill(value);
         }
         Self { layout, bytes }
+    }
+
+    /// The left half of one colour, the right of another; sizes are multiples of four.
+    pub(crate) fn halves(size: PixelSize, left: [u8; 3], right: [u8; 3]) -> Self {
+        let mut image = Self::plain(size, left);
+        let layout = image.layout;
+        for (plane, value) in right.into_iter().enumerate() {
+            let columns = layout.size.width as usize / if plane == 0 { 1 } else { 2 };
+            let rows = image.bytes[layout.offsets[plane]..].chunks_mut(layout.strides[plane]);
+            for row in rows.take(layout.rows[plane]) {
+                row[columns / 2..columns].fill(value);
+            }
+        }
+        image
     }
 
     fn picture(&self) -> Picture<'_> {
@@ -118,13 +133,22 @@ pub(crate) fn load(spec: &InferSpec) -> Result<Engine, RuntimeError> {
     Engine::load(&environment, spec)
 }
 
-/// What an engine of this spec finds in each picture.
-pub(crate) fn objects_of(spec: &InferSpec, images: &[Image]) -> Vec<Vec<Detection>> {
+/// What an engine of this spec says of each picture.
+pub(crate) fn findings_of(spec: &InferSpec, images: &[Image]) -> Vec<Findings> {
     let mut engine = load(spec).unwrap_or_else(|error| panic!("{error}"));
-    let objects = images.iter().map(|image| {
+    let findings = images.iter().map(|image| {
         let letterbox = engine.prepare(&image.picture());
-        let inference = engine.infer(&letterbox).expect("the model runs");
-        inference.detections
+        engine.infer(&letterbox).expect("the model runs").findings
+    });
+    findings.collect()
+}
+
+/// The objects that an engine of this spec finds in each picture.
+pub(crate) fn objects_of(spec: &InferSpec, images: &[Image]) -> Vec<Vec<Detection>> {
+    let findings = findings_of(spec, images).into_iter();
+    let objects = findings.map(|findings| match findings {
+        Findings::Detections(detections) => detections,
+        other => panic!("{other:?}"),
     });
     objects.collect()
 }

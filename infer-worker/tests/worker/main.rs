@@ -10,6 +10,7 @@ use std::time::Duration;
 use contract::control::ToWorker;
 use contract::detection::{Detection, Skip};
 use contract::exit::WorkerExit;
+use contract::findings::Findings;
 use contract::geometry::{I420Layout, PixelSize};
 use contract::ledger::{Counters, InferCounters};
 use contract::spec::QueuePolicy;
@@ -29,7 +30,7 @@ fn skipped(skip: Skip) -> impl Fn(&ResultBody) -> bool {
 }
 
 fn inferred(body: &ResultBody) -> bool {
-    matches!(body, ResultBody::Detections(_))
+    matches!(body, ResultBody::Found(_))
 }
 
 fn grey(size: PixelSize) -> Vec<u8> {
@@ -123,7 +124,8 @@ fn real_frames_losslessly_and_as_the_reference_has_them() {
     let reference: serde_json::Value = serde_json::from_str(reference).expect("JSON");
     for frame in reference["frames"].as_array().expect("a list") {
         let sequence_number = frame["sequence_number"].as_u64().expect("a number");
-        let ResultBody::Detections(found) = &outcomes.by_frame[&sequence_number] else {
+        let ResultBody::Found(Findings::Detections(found)) = &outcomes.by_frame[&sequence_number]
+        else {
             panic!("frame {sequence_number} was skipped");
         };
         assert_same_detections(found, frame);

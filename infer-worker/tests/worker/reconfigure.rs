@@ -2,6 +2,7 @@
 
 use contract::control::ToWorker;
 use contract::detection::Skip;
+use contract::findings::Findings;
 use contract::geometry::PixelSize;
 use contract::ledger::{Counters, InferCounters};
 use contract::spec::{InferSpec, QueuePolicy};
@@ -205,7 +206,9 @@ fn thresholds_change_between_two_frames() {
         worker.reconfigure(sequence_number, wanted).expect("it can");
         world.publish(0, sequence_number, &frames[29]);
         world.wait_results(0, sequence_number + 1, &mut outcomes);
-        let ResultBody::Detections(detections) = &outcomes.by_frame[&sequence_number] else {
+        let ResultBody::Found(Findings::Detections(detections)) =
+            &outcomes.by_frame[&sequence_number]
+        else {
             panic!("frame {sequence_number} was skipped");
         };
         found.push(detections.clone());

@@ -213,6 +213,40 @@ impl<'a> Canvas<'a> {
         }
     }
 
+    /// Replaces every pixel of `area` by `colour(column, row)`, counted from its corner, which
+    /// must be even; a chroma sample takes that of its first pixel.
+    pub fn paint(&mut self, area: Area, colour: impl Fn(usize, usize) -> Yuv) {
+        let inside = area.intersection(&self.area);
+        for row in inside.top..inside.bottom {
+            for column in inside.left..inside.right {
+                let [right, down] = [column - area.left, row - area.top];
+                let colour = colour(right.unsigned_abs() as usize, down.unsigned_abs() as usize);
+                self.luma[index(column, row, self.strides[0])] = colour.y;
+                if column % 2 == 0 && row % 2 == 0 {
+                    let (column, row) = (column / 2, row / 2);
+                    self.blue[index(column, row, self.strides[1])] = colour.u;
+                    self.red[index(column, row, self.strides[2])] = colour.v;
+                }
+            }
+        }
+    }
+
+    /// Mixes `colour(column, row)` into the pixels of `area` for which there is one, counted
+    /// from its corner, which must be even; the four pixels of a chroma sample have that of
+    /// the first.
+    pub fn tint(&mut self, area: Area, alpha: u8, colour: impl Fn(usize, usize) -> Option<Yuv>) {
+        let inside = area.intersection(&self.area);
+        for row in (inside.top..inside.bottom).step_by(2) {
+            for column in (inside.left..inside.right).step_by(2) {
+                let [right, down] = [column - area.left, row - area.top];
+                let at = (right.unsigned_abs() as usize, down.unsigned_abs() as usize);
+                if let Some(colour) = colour(at.0, at.1) {
+                    self.blend_cell((column / 2, row / 2), colour, [alpha; 4]);
+                }
+            }
+        }
+    }
+
     /// Mixes `colour` into the four pixels of a chroma sample, given in reading order.
     pub(super) fn blend_cell(&mut self, cell: (i32, i32), colour: Yuv, coverage: [u8; 4]) {
         let (column, row) = (cell.0 * 2, cell.1 * 2);

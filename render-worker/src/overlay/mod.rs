@@ -8,18 +8,21 @@
 pub mod canvas;
 pub mod colour;
 pub mod label;
+mod map;
 pub mod shape;
 pub mod stencil;
 pub mod text;
 
 use std::fmt::Write as _;
 
+use contract::findings::PictureMap;
 use contract::geometry::{BoundingBox, I420Layout};
 use contract::spec::OverlaySpec;
 use frame_bus::ColourMatrix;
 
 use canvas::{Area, Canvas};
 use colour::{Palette, Rgb, Yuv};
+use map::MapPainter;
 use shape::{Point, Stroke};
 use stencil::Stencil;
 use text::GlyphSheet;
@@ -71,6 +74,15 @@ pub struct Object<'a> {
     pub colour: Option<Rgb>,
 }
 
+/// What a segmentation model sees, and the labels of its classes.
+#[derive(Debug, Clone, Copy)]
+pub struct Classes<'a> {
+    /// Of the whole picture.
+    pub map: &'a PictureMap,
+    /// By class index.
+    pub labels: &'a [String],
+}
+
 /// The status line.
 #[derive(Debug, Clone, Copy)]
 pub struct Status<'a> {
@@ -109,6 +121,8 @@ impl Style {
     }
 }
 
+/// The label that data sets give to what is none of their classes: it is not tinted.
+const BACKGROUND: &str = "background";
 /// Opacity of label plates: the ground shows through a little.
 const PLATE_OPACITY: u8 = 225;
 /// Opacity of zones and lines.
@@ -133,6 +147,7 @@ pub struct Overlay {
     palette: Palette,
     sheet: GlyphSheet,
     marks: Vec<DrawnMark>,
+    maps: MapPainter,
     // Kept between frames for their capacity.
     boxes: Vec<Area>,
     plates: Vec<Area>,
@@ -150,6 +165,7 @@ impl Overlay {
     ) -> Self {
         let style = Style::of(layout.size.height);
         let mut overlay = Self {
+            maps: MapPainter::new(matrix, layers.near),
             layers,
             layout,
             style,
@@ -170,6 +186,7 @@ impl Overlay {
         &mut self,
         bytes: &mut [u8],
         objects: impl Iterator<Item = Object<'a>> + Clone,
+        classes: Option<Classes<'_>>,
         status: &Status<'_>,
     ) -> bool {
         let Some(mut canvas) = Canvas::new(&self.layout, bytes) else {
@@ -177,6 +194,14 @@ impl Overlay {
         };
         let objects = objects.filter(|object| object.bounds.is_valid());
         self.plates.clear();
+        if let Some(Classes { map, labels }) = classes.filter(|_| self.layers.classes) {
+            let palette = &self.palette;
+            self.maps.draw_classes(&mut canvas, map, |class| {
+                let label = labels.get(usize::from(class));
+                let is_something = label.is_none_or(|label| label != BACKGROUND);
+                is_something.then(|| palette.track(class.into()))
+            });
+        }
         if self.layers.zones {
             self.draw_marks(&mut canvas);
         }
@@ -197,6 +222,25 @@ impl Overlay {
             self.draw_status(&mut canvas, status);
         }
         true
+    }
+
+    /// Draws a map of depth into `area` of the picture that lies in `bytes` as `whole` says,
+    /// with a rim where it lies inside of another picture.
+    pub fn draw_depth(
+        &mut self,
+        whole: &I420Layout,
+        bytes: &mut [u8],
+        map: Option<&PictureMap>,
+        area: Area,
+    ) {
+        let Some(mut canvas) = Canvas::new(whole, bytes) else {
+            return;
+        };
+        match map {
+            Some(map) => self.maps.draw_depth(&mut canvas, area, map),
+            None => canvas.fill(area, self.palette.ink, 255),
+        }
+        shape::outline(&mut canvas, area, 2, self.palette.ink, 255, None);
     }
 
     fn draw_marks(&mut self, canvas: &mut Canvas<'_>) {

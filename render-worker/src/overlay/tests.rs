@@ -1,6 +1,8 @@
 //! What a drawn picture must show, whatever the exact pixels are.
 
+use contract::findings::{CellValues, NO_CLASS, PictureMap};
 use contract::geometry::PixelSize;
+use contract::spec::{DepthView, NearValues};
 use proptest::prelude::*;
 
 use super::*;
@@ -27,6 +29,9 @@ fn layers(boxes: bool, trails: bool, zones: bool, status: bool) -> OverlaySpec {
         trails,
         zones,
         status,
+        classes: true,
+        depth: DepthView::Off,
+        near: NearValues::Large,
     }
 }
 
@@ -72,7 +77,7 @@ impl Drawn {
         let layout = I420Layout::of(size);
         let mut bytes = vec![GREY; layout.bytes];
         let mut overlay = Overlay::new(layers, layout, ColourMatrix::Bt709, marks);
-        assert!(overlay.draw(&mut bytes, objects.iter().copied(), &STATUS));
+        assert!(overlay.draw(&mut bytes, objects.iter().copied(), None, &STATUS));
         Self { layout, bytes }
     }
 
@@ -340,7 +345,7 @@ fn the_status_line_reads_as_documented() {
     assert_eq!(overlay.line, "yard  23:59:59 UTC");
     overlay.compose_label(&object(BoundingBox::default()));
     assert_eq!(overlay.line, "person 0.83", "the id goes with the trails");
-    assert!(!overlay.draw(&mut [0; 100], std::iter::empty(), &STATUS));
+    assert!(!overlay.draw(&mut [0; 100], std::iter::empty(), None, &STATUS));
 }
 
 #[test]
@@ -371,12 +376,92 @@ fn nothing_is_allocated_in_steady_state() {
         ColourMatrix::Bt709,
         &[mark],
     );
-    let mut draw = || overlay.draw(&mut bytes, objects.iter().copied(), &STATUS);
+    let mut draw = || overlay.draw(&mut bytes, objects.iter().copied(), None, &STATUS);
     draw();
     let allocations = allocation_counter::measure(|| {
         draw();
     });
     assert_eq!(allocations.count_total, 0);
+}
+
+fn map(columns: usize, values: CellValues, cells: Vec<u16>) -> PictureMap {
+    PictureMap::new(columns, values, cells).expect("a map")
+}
+
+const DEPTH: CellValues = CellValues::Depth {
+    first: 0.0,
+    last: 1.0,
+};
+
+#[test]
+fn near_is_bright_and_far_is_dark_and_nothing_outside_is_touched() {
+    let layout = I420Layout::of(SIZES[0]);
+    let area = Area {
+        left: 100,
+        top: 50,
+        right: 300,
+        bottom: 150,
+    };
+    let map = map(2, DEPTH, vec![0, u16::MAX]);
+    let luma = |near: NearValues, column: usize, row: usize| {
+        let layers = OverlaySpec {
+            near,
+            ..layers(false, false, false, false)
+        };
+        let mut bytes = vec![GREY; layout.bytes];
+        let mut overlay = Overlay::new(layers, layout, ColourMatrix::Bt709, &[]);
+        overlay.draw_depth(&layout, &mut bytes, Some(&map), area);
+        bytes[row * layout.strides[0] + column]
+    };
+    assert!(luma(NearValues::Large, 290, 100) > 200);
+    assert!(luma(NearValues::Large, 110, 100) < 40);
+    assert!(luma(NearValues::Small, 110, 100) > 200);
+    // Between the middles of two cells the colour is between.
+    let between = luma(NearValues::Large, 200, 100);
+    assert!((60..180).contains(&between), "{between}");
+    for (column, row) in [(99, 100), (300, 100), (200, 49), (200, 150)] {
+        assert_eq!(luma(NearValues::Large, column, row), GREY);
+    }
+}
+
+#[test]
+fn classes_tint_their_places_and_the_background_stays() {
+    let layout = I420Layout::of(SIZES[0]);
+    let labels = ["background".to_owned(), "road".to_owned()];
+    let map = map(4, CellValues::Classes, vec![0, 1, 1, NO_CLASS]);
+    let classes = Classes {
+        map: &map,
+        labels: &labels,
+    };
+    let drawn = |wanted: bool| {
+        let layers = OverlaySpec {
+            classes: wanted,
+            ..layers(false, false, false, false)
+        };
+        let mut bytes = vec![GREY; layout.bytes];
+        let mut overlay = Overlay::new(layers, layout, ColourMatrix::Bt709, &[]);
+        overlay.draw(&mut bytes, std::iter::empty(), Some(classes), &STATUS);
+        let width = layout.size.width as usize;
+        let at = |quarter: usize| bytes[layout.offsets[2] + (width * quarter + width / 2) / 8];
+        [at(0), at(1), at(2), at(3)]
+    };
+    let tinted = drawn(true);
+    assert_eq!((tinted[0], tinted[3]), (GREY, GREY));
+    assert!(tinted[1] != GREY && tinted[1] == tinted[2]);
+    assert_eq!(drawn(false), [GREY; 4]);
+}
+
+#[test]
+fn a_map_allocates_only_when_sizes_change() {
+    let layout = I420Layout::of(SIZES[0]);
+    let area = Area::of(&layout);
+    let map = map(16, DEPTH, (0..256).collect());
+    let mut bytes = vec![GREY; layout.bytes];
+    let layers = layers(false, false, false, false);
+    let mut overlay = Overlay::new(layers, layout, ColourMatrix::Bt709, &[]);
+    let mut draw = || overlay.draw_depth(&layout, &mut bytes, Some(&map), area);
+    draw();
+    assert_eq!(allocation_counter::measure(draw).count_total, 0);
 }
 
 proptest! {

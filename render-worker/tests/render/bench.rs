@@ -9,13 +9,14 @@ use contract::clock::monotonic_ns;
 use contract::control::{FileKind, FileRecord, FrameRecord, FromWorker, ToWorker};
 use contract::detection::{Detection, Landmarks};
 use contract::event::Event;
+use contract::findings::{Findings, Finds};
 use contract::geometry::{BoundingBox, I420Layout, PixelSize};
 use contract::ledger::{Counters, RenderCounters};
 use contract::motion::Cells;
 use contract::name::{StreamName, WorkerId};
 use contract::spec::{
-    EncodeSpec, FrameServiceSpec, OverlaySpec, QueuePolicy, RecordSpec, RenderModelSpec,
-    RenderSpec, Role, RuleSource, TrackerAlgorithm, TrackerSpec, WorkerSpec,
+    DepthView, EncodeSpec, FrameServiceSpec, NearValues, OverlaySpec, QueuePolicy, RecordSpec,
+    RenderModelSpec, RenderSpec, Role, RuleSource, TrackerAlgorithm, TrackerSpec, WorkerSpec,
 };
 use frame_bus::supervision::{BASE, Root};
 use frame_bus::{
@@ -88,7 +89,8 @@ impl Bench {
         let bus = Bus::open(&spec.bus, "test").expect("a bus");
         let frames = FramePublisher::open(&bus, &render.frames, 0).expect("a producer");
         let model = &render.models[0].model;
-        let results = ResultPublisher::open(&bus, &render.frames, model).expect("a model");
+        let results =
+            ResultPublisher::open(&bus, &render.frames, model, Finds::Objects).expect("a model");
         let packets = PacketSubscriber::open(&bus, &stream()).expect("a gateway");
         let waker = Waker::open(&bus, &spec.worker).expect("a waker");
         Self {
@@ -225,7 +227,8 @@ impl Bench {
             class: 0,
             landmarks: Landmarks::NONE,
         };
-        self.answer(number, number, Outcome::Detections(&[detection]));
+        let found = Findings::Detections(vec![detection]);
+        self.answer(number, number, Outcome::Found(&found));
     }
 
     pub(crate) fn end(&self, next_sequence: u64, worker: &mut WorkerProcess) {
@@ -285,6 +288,9 @@ fn render_spec(root: &Root, policy: QueuePolicy) -> RenderSpec {
             trails: true,
             zones: true,
             status: true,
+            classes: true,
+            depth: DepthView::Off,
+            near: NearValues::Large,
         },
         encode: Some(EncodeSpec {
             preset: "ultrafast".to_owned(),

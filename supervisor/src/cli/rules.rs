@@ -89,7 +89,7 @@ A case has:
             Times are right within one frame.
 
 A path is a list of waypoints: at, foot [x, y], size, score, attributes, sharpness,
-brightness, landmarks. Feet and sizes go in straight lines from one to the next, the
+brightness, landmarks, depth. Feet and sizes go in straight lines from one to the next, the
 rest stays until it changes; attributes are known from the next frame on.
 configs/rules/harbour.test.yaml is an example.";
 

@@ -49,6 +49,7 @@ pub use problem::Problems;
 pub use queue::QueueConfig;
 pub use retry::RetryConfig;
 pub use rules::RulesConfig;
+pub(crate) use rules::context as rule_context;
 pub use run::{RunConfig, RunName};
 pub use schema::schema;
 pub use source::{SourceConfig, TestPattern};

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::path::PathBuf;
 
+use contract::findings::Finds;
 use contract::spec::{ColourOrder, InputSpec, ModelFamily};
 
 use super::Fraction;
@@ -47,7 +48,7 @@ pub(super) const MODEL: Section = Section {
         Key {
             name: "labels",
             doc: "Class names, by class index: `coco`, a file with one name a line, or a list. \
-                  A family that finds faces only needs none.",
+                  A family that finds faces only, depth or embeddings needs none.",
             kind: Kind::TextOrList,
             absent: Absent::Optional,
         },
@@ -181,7 +182,11 @@ fn read_input(fields: &Fields<'_>) -> InputSpec {
 fn nms_default(family: ModelFamily) -> Option<Fraction> {
     Fraction::new(match family {
         // Its outputs are final, or there is nothing to overlap.
-        ModelFamily::Ssd | ModelFamily::Classifier => 1.0,
+        ModelFamily::Ssd
+        | ModelFamily::Classifier
+        | ModelFamily::Embedding
+        | ModelFamily::Depth
+        | ModelFamily::Segmentation => 1.0,
         ModelFamily::Yolov8 => 0.7,
         ModelFamily::Nanodet => 0.6,
         ModelFamily::Yolox => 0.45,
@@ -193,13 +198,24 @@ fn nms_default(family: ModelFamily) -> Option<Fraction> {
 fn read_labels(fields: &Fields<'_>, family: Option<ModelFamily>) -> Option<Vec<String>> {
     let reader = fields.reader;
     let only_label = family.and_then(ModelFamily::only_label);
+    let finds = family.map(ModelFamily::finds);
+    let takes_no_labels = matches!(finds, Some(Finds::Embedding | Finds::Depth));
     let Some(node) = fields.node("labels") else {
+        if takes_no_labels {
+            return Some(Vec::new());
+        }
         // Of a family that is not known it cannot be said whether it needs labels.
         if family.is_some() && only_label.is_none() {
             fields.report_missing("labels");
         }
         return only_label.map(|label| vec![label.to_owned()]);
     };
+    if takes_no_labels {
+        let message = "this family has no classes";
+        let problem = reader.problem(code::WRONG_VALUE, &node.span, message);
+        reader.report(problem.helped("leave `labels` out"));
+        return None;
+    }
     let placed: Vec<(String, Range<usize>)> = if let Some(items) = node.as_sequence() {
         items
             .iter()

@@ -1,6 +1,6 @@
 //! What is drawn onto the picture.
 
-use contract::spec::OverlaySpec;
+use contract::spec::{DepthView, NearValues, OverlaySpec};
 
 use super::reader::Fields;
 use super::table::{Absent, Key, Kind, Section};
@@ -14,8 +14,34 @@ pub(super) const OVERLAY: Section = Section {
         layer("trails", "Track ids and the way each track came."),
         layer("zones", "Zones and lines of the rule file."),
         layer("status", "Stream name, clock and latency."),
+        layer(
+            "classes",
+            "What a segmentation model sees at each place, as tints.",
+        ),
+        Key {
+            name: "depth",
+            doc: "Where the map of a depth model is shown: in a corner, or right of the picture, which makes the video twice as wide.",
+            kind: Kind::Choice(&VIEWS),
+            absent: Absent::Default("inset"),
+        },
+        Key {
+            name: "near",
+            doc: "Which values of the depth model are near, and shown bright: `large` of relative inverse depth, `small` of metres.",
+            kind: Kind::Choice(&NEAR),
+            absent: Absent::Default("large"),
+        },
     ],
 };
+
+/// The views by name, for the table of keys.
+const VIEWS: [&str; 3] = [
+    DepthView::ALL[0].as_str(),
+    DepthView::ALL[1].as_str(),
+    DepthView::ALL[2].as_str(),
+];
+
+/// Near values by name, for the table of keys.
+const NEAR: [&str; 2] = [NearValues::ALL[0].as_str(), NearValues::ALL[1].as_str()];
 
 const fn layer(name: &'static str, doc: &'static str) -> Key {
     Key {
@@ -26,17 +52,25 @@ const fn layer(name: &'static str, doc: &'static str) -> Key {
     }
 }
 
-/// Reads `overlay`. Four layers, on or off, can hold nothing wrong: the
-/// contract's type serves as it is.
+/// Reads `overlay`. What it says can hold nothing wrong once each key is right: the contract's
+/// type serves as it is.
 pub(super) fn read(fields: &Fields<'_>) -> Option<OverlaySpec> {
     let boxes = fields.boolean("boxes");
     let trails = fields.boolean("trails");
     let zones = fields.boolean("zones");
     let status = fields.boolean("status");
+    let classes = fields.boolean("classes");
+    let view = |name| DepthView::ALL.into_iter().find(|v| v.as_str() == name);
+    let depth = fields.choice("depth").and_then(view);
+    let values = |name| NearValues::ALL.into_iter().find(|v| v.as_str() == name);
+    let near = fields.choice("near").and_then(values);
     Some(OverlaySpec {
         boxes: boxes?,
         trails: trails?,
         zones: zones?,
         status: status?,
+        classes: classes?,
+        depth: depth?,
+        near: near?,
     })
 }

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use contract::findings::Finds;
 use contract::name::ModelName;
-use contract::spec::RuleSource;
+use contract::spec::{ModelFamily, RuleSource};
 
 use super::files::{FileKind, SourceFile};
 use super::load::read_text;
@@ -132,13 +133,16 @@ impl<'a> RuleFiles<'a> {
     }
 }
 
-fn context(models: &BTreeMap<ModelName, ModelConfig>) -> dsl::Context {
+/// What the rules of a run with these models are checked against.
+pub(crate) fn context(models: &BTreeMap<ModelName, ModelConfig>) -> dsl::Context {
+    let families = || models.values().map(|model| model.family);
     dsl::Context {
         labels: models
             .values()
             .flat_map(|model| model.labels.iter().cloned())
             .collect(),
         models: models.keys().map(ToString::to_string).collect(),
-        landmarks: models.values().any(|model| model.family.finds_landmarks()),
+        landmarks: families().any(ModelFamily::finds_landmarks),
+        depth: families().any(|family| family.finds() == Finds::Depth),
     }
 }

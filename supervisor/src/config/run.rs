@@ -151,7 +151,7 @@ impl RunConfig {
             .map(|library| reader.file("ONNX Runtime library", &library));
         let all_read = models.len() == fields.map("models").len();
         let mut rule_files = RuleFiles::new(reader, all_read.then_some(&models));
-        let streams = read_streams(&fields, &mut rule_files);
+        let streams = read_streams(&fields, &models, &mut rule_files);
         texts.append(&mut rule_files.into_texts());
         let gateway = fields
             .section("gateway")
@@ -197,6 +197,7 @@ fn read_models(fields: &Fields<'_>) -> BTreeMap<ModelName, ModelConfig> {
 /// The streams that are right; the problems of the others are reported.
 fn read_streams(
     fields: &Fields<'_>,
+    read: &BTreeMap<ModelName, ModelConfig>,
     rule_files: &mut RuleFiles<'_>,
 ) -> BTreeMap<StreamName, StreamConfig> {
     let reader = fields.reader;
@@ -204,9 +205,13 @@ fn read_streams(
         defaults.check();
     }
     let rules = fields.text("rules");
-    let names = fields.map("models").iter();
+    let models = fields.map("models").iter().map(|entry| {
+        let name = entry.key.text.as_str();
+        let known = read.iter().find(|(known, _)| known.as_str() == name);
+        (name, known.map(|(_, model)| model.family.finds()))
+    });
     let mut around = Around {
-        models: names.map(|entry| entry.key.text.as_str()).collect(),
+        models: models.collect(),
         rules: rules.and_then(|rules| rule_files.get(&rules)),
         rule_files,
     };

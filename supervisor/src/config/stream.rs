@@ -1,9 +1,10 @@
 //! One stream: a source, what is done with its frames, and where they go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use contract::findings::Finds;
 use contract::geometry::PixelSize;
 use contract::name::ModelName;
 use contract::spec::OverlaySpec;
@@ -231,8 +232,8 @@ pub struct StreamConfig {
 
 /// What a stream is read against.
 pub(super) struct Around<'a, 'r> {
-    /// Names of the models there are.
-    pub(super) models: Vec<&'a str>,
+    /// The models there are, and what they find as far as that can be read.
+    pub(super) models: Vec<(&'a str, Option<Finds>)>,
     /// The run's rules.
     pub(super) rules: Option<Arc<RulesConfig>>,
     /// Reads rule files of streams.
@@ -357,8 +358,13 @@ fn check_source(fields: &Fields<'_>, own: &Node, source: &SourceConfig) {
     }
 }
 
-fn read_infer(reader: &Reader<'_>, items: &[Node], models: &[&str]) -> Option<Vec<ModelName>> {
+fn read_infer(
+    reader: &Reader<'_>,
+    items: &[Node],
+    models: &[(&str, Option<Finds>)],
+) -> Option<Vec<ModelName>> {
     let mut names: Vec<ModelName> = Vec::new();
+    let mut maps = HashMap::new();
     let mut right = true;
     for item in items {
         let Some(name) = reader.text(item, "a model's name") else {
@@ -366,22 +372,40 @@ fn read_infer(reader: &Reader<'_>, items: &[Node], models: &[&str]) -> Option<Ve
             continue;
         };
         let written = reader.as_written(&item.span);
-        if !models.contains(&name.text) {
+        let Some((_, finds)) = models.iter().find(|(known, _)| *known == name.text) else {
             right = false;
-            let known = match models {
-                [] => "there are none: add `models:`".to_owned(),
-                models => format!("the models are {}", list_text(models)),
-            };
-            reader.report(
-                reader
-                    .problem(
-                        code::UNKNOWN_MODEL,
-                        &item.span,
-                        format!("there is no model `{written}`"),
-                    )
-                    .suggesting(dsl::suggest(name.text, models.iter().copied()), known),
-            );
-        } else if let Ok(name) = name.text.parse() {
+            report_unknown(reader, item, name.text, models);
+            continue;
+        };
+        match finds {
+            Some(Finds::Embedding) => {
+                let message = format!(
+                    "the model `{written}` makes an embedding of an object, not of a whole frame"
+                );
+                let help =
+                    "take it out of `infer`; a rule asks it about a track with `infer(MODEL)`";
+                reader.report(
+                    reader
+                        .problem(code::CONTRADICTION, &item.span, message)
+                        .helped(help),
+                );
+            }
+            Some(finds @ (Finds::Depth | Finds::Classes)) => {
+                if let Some(other) = maps.insert(*finds, name.text) {
+                    let message =
+                        format!("`{other}` and `{written}` both make a map of the same kind");
+                    let help =
+                        "leave one of them to the stream: rules and the overlay know one such map";
+                    reader.report(
+                        reader
+                            .problem(code::CONTRADICTION, &item.span, message)
+                            .helped(help),
+                    );
+                }
+            }
+            Some(Finds::Objects) | None => {}
+        }
+        if let Ok(name) = name.text.parse() {
             if names.contains(&name) {
                 let message = format!("the model `{written}` is named twice");
                 reader.report(reader.problem(code::TWICE, &item.span, message));
@@ -390,4 +414,19 @@ fn read_infer(reader: &Reader<'_>, items: &[Node], models: &[&str]) -> Option<Ve
         }
     }
     right.then_some(names)
+}
+
+fn report_unknown(reader: &Reader<'_>, item: &Node, name: &str, models: &[(&str, Option<Finds>)]) {
+    let models: Vec<_> = models.iter().map(|(name, _)| *name).collect();
+    let written = reader.as_written(&item.span);
+    let known = match &models[..] {
+        [] => "there are none: add `models:`".to_owned(),
+        models => format!("the models are {}", list_text(models)),
+    };
+    let problem = reader.problem(
+        code::UNKNOWN_MODEL,
+        &item.span,
+        format!("there is no model `{written}`"),
+    );
+    reader.report(problem.suggesting(dsl::suggest(name, models.iter().copied()), known));
 }

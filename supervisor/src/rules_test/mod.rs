@@ -183,6 +183,8 @@ pub struct Waypoint {
     pub brightness: Option<f32>,
     /// How many landmarks are found on it.
     pub landmarks: Option<u8>,
+    /// What the depth model says of it, in the model's unit.
+    pub depth: Option<f32>,
 }
 
 /// A firing that must be.

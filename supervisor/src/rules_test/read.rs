@@ -349,6 +349,7 @@ fn read_waypoint(reader: &mut Reader<'_>, node: &Node) -> Option<Waypoint> {
         "sharpness",
         "brightness",
         "landmarks",
+        "depth",
     ];
     let section = reader.section(node, "a waypoint", &node.span, KEYS)?;
     let at = reader
@@ -381,6 +382,12 @@ fn read_waypoint(reader: &mut Reader<'_>, node: &Node) -> Option<Waypoint> {
             text.parse().ok()
         })
     });
+    let depth = reader.optional(section.get("depth"), |reader, node| {
+        let help = "write a number, in the unit of the depth model";
+        reader.value(node, "a depth", help, |text| {
+            text.parse::<f32>().ok().filter(|depth| depth.is_finite())
+        })
+    });
     Some(Waypoint {
         at_ns: at?,
         foot: foot?,
@@ -390,6 +397,7 @@ fn read_waypoint(reader: &mut Reader<'_>, node: &Node) -> Option<Waypoint> {
         sharpness: sharpness?,
         brightness: brightness?,
         landmarks: landmarks?,
+        depth: depth?,
     })
 }
 

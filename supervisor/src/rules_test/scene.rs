@@ -18,6 +18,7 @@ struct Moment {
     sharpness: Option<f32>,
     brightness: Option<f32>,
     landmarks: u8,
+    depth: Option<f32>,
 }
 
 impl Case {
@@ -74,6 +75,7 @@ impl Case {
                 bounds: moment.bounds(setting.size),
                 quality: moment.quality().filter(|_| !predicted),
                 landmarks: if predicted { 0 } else { moment.landmarks },
+                depth: moment.depth,
             });
         }
         let mut record = FrameRecord {
@@ -124,6 +126,7 @@ impl Track {
             landmarks: self
                 .latest(pts_ns, |waypoint| waypoint.landmarks)
                 .unwrap_or(0),
+            depth: self.latest(pts_ns, |waypoint| waypoint.depth),
         })
     }
 

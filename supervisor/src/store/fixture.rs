@@ -101,6 +101,7 @@ pub(crate) fn object() -> ObjectRecord {
         },
         quality: None,
         landmarks: 0,
+        depth: None,
     }
 }
 

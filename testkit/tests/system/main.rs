@@ -4,6 +4,7 @@ mod cameras;
 mod cascade;
 mod junk;
 mod kills;
+mod maps;
 mod models;
 mod overload;
 mod reload;

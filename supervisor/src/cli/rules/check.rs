@@ -3,12 +3,12 @@
 use std::io::Write;
 
 use contract::exit::Exit;
-use dsl::{Action, Anchor, Context, Cost, Line, Rule, RuleFile, SnapshotOf, Subject, Zone};
+use dsl::{Action, Anchor, Cost, Line, Rule, RuleFile, SnapshotOf, Subject, Zone};
 use serde::Serialize;
 
 use super::super::text::print_table;
 use super::{CheckArguments, CommandError, counted, load_config, print_json, read_text, wrong};
-use crate::config::RunConfig;
+use crate::config;
 use crate::event_time::span;
 
 pub(super) fn check(
@@ -18,7 +18,7 @@ pub(super) fn check(
     let path = &arguments.file;
     let text = read_text(path, dsl::FILE_BYTES_MAX as u64)?;
     let context = match &arguments.config {
-        Some(config) => Some(context(&load_config(config)?)),
+        Some(config) => Some(config::rule_context(&load_config(config)?.models)),
         None => None,
     };
     let parsed = match &context {
@@ -64,19 +64,6 @@ pub(super) fn check(
             Ok(Exit::Config)
         }
         Err(diagnostics) => Err(wrong(path, &text, diagnostics)),
-    }
-}
-
-/// What the rules of a run are checked against.
-fn context(config: &RunConfig) -> Context {
-    let labels = config.models.values().flat_map(|model| &model.labels);
-    Context {
-        labels: labels.cloned().collect(),
-        models: config.models.keys().map(ToString::to_string).collect(),
-        landmarks: config
-            .models
-            .values()
-            .any(|model| model.family.finds_landmarks()),
     }
 }
 

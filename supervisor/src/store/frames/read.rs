@@ -224,7 +224,7 @@ fn read_page(
         let range = params![segment.id, first.sequence_number, last.sequence_number];
         let mut statement = transaction.prepare_cached(
             "SELECT sequence_number, class, track, score, x1, y1, x2, y2, sharpness, brightness,
-                    landmarks
+                    landmarks, depth
              FROM detections WHERE segment_id = ?1 AND sequence_number BETWEEN ?2 AND ?3
              ORDER BY sequence_number, ordinal",
         )?;
@@ -323,6 +323,7 @@ fn read_object(row: &Row<'_>, segment: &Segment) -> rusqlite::Result<ObjectRecor
                 brightness,
             }),
         landmarks: row.get(10)?,
+        depth: row.get(11)?,
     })
 }
 

@@ -25,16 +25,20 @@ fn objects() -> impl Strategy<Value = ObjectRecord> {
         [edge(), edge(), edge(), edge()],
         option::of(quality),
         any::<u8>(),
+        option::of(-1e6_f32..1e6),
     )
         .prop_map(
-            |(track, (model, class), score, [x1, y1, x2, y2], quality, landmarks)| ObjectRecord {
-                track,
-                model,
-                class,
-                score,
-                bounds: BoundingBox { x1, y1, x2, y2 },
-                quality,
-                landmarks,
+            |(track, (model, class), score, [x1, y1, x2, y2], quality, landmarks, depth)| {
+                ObjectRecord {
+                    track,
+                    model,
+                    class,
+                    score,
+                    bounds: BoundingBox { x1, y1, x2, y2 },
+                    quality,
+                    landmarks,
+                    depth,
+                }
             },
         )
 }

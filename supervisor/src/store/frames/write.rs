@@ -148,8 +148,8 @@ fn write_frame(
         ])?;
     let mut insert = connection.prepare_cached(
         "INSERT INTO detections (segment_id, sequence_number, ordinal, class, track, score,
-         x1, y1, x2, y2, sharpness, brightness, landmarks)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+         x1, y1, x2, y2, sharpness, brightness, landmarks, depth)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
     )?;
     for (ordinal, (object, class)) in record.objects.iter().zip(classes).enumerate() {
         let bounds = object.bounds;
@@ -167,6 +167,7 @@ fn write_frame(
             object.quality.map(|quality| quality.sharpness),
             object.quality.map(|quality| quality.brightness),
             object.landmarks,
+            object.depth,
         ])?;
     }
     let mut insert = connection.prepare_cached(
