@@ -137,7 +137,7 @@ fn rules_and_queries_know_the_depth_under_each_object() {
 #[test]
 fn the_map_of_depth_is_shown_beside_the_picture() {
     let site = Site::new();
-    run(&site, "side_by_side", "-100");
+    run(&site, "side_by_side", "0");
     let video = recording(&site);
     assert_eq!(frames_of(&video), i64::try_from(FRAMES).expect("few"));
     let layout = I420Layout::of(PixelSize {
