@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use nix::sys::resource::{UsageWho, getrusage};
 
+/// A run that is not where it should be after so long never will be.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
 /// What a finished command took.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Took {
@@ -68,4 +71,44 @@ pub(crate) fn median(figures: impl IntoIterator<Item = f64>) -> f64 {
     let mut figures: Vec<f64> = figures.into_iter().collect();
     figures.sort_by(f64::total_cmp);
     figures.get(figures.len() / 2).copied().unwrap_or(0.0)
+}
+
+/// Milliseconds of processor time of one run of a model on a tensor that is ready, on one thread.
+///
+/// # Errors
+/// When Python or what it says is not as it should be.
+pub(crate) fn model_alone_ms(root: &Path, model: &str) -> anyhow::Result<f64> {
+    let mut python = command(root, ".deps/venv/bin/python");
+    python
+        .arg("tools/bench/model_alone.py")
+        .arg("--json")
+        .arg(model);
+    let (_, output) = timed(&mut python)?;
+    let figures: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    figures["cpu_ms"]
+        .as_f64()
+        .context("model_alone.py printed no figure")
+}
+
+/// Waits until a run is where it should be.
+///
+/// # Errors
+/// When it does not come there.
+pub(crate) fn wait(mut reached: impl FnMut() -> bool) -> anyhow::Result<()> {
+    let begin = Instant::now();
+    while !reached() {
+        if begin.elapsed() > WAIT_MAX {
+            bail!("a run does not come where it should in {WAIT_MAX:?}");
+        }
+        pause(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a bench paces what it measures; nothing waits for it"
+)]
+pub(crate) fn pause(time: Duration) {
+    std::thread::sleep(time);
 }

@@ -139,20 +139,6 @@ impl<'a> Workspace<'a> {
             ]);
         Ok(command::timed(&mut gst)?.0)
     }
-
-    /// Only the model, on a tensor that is ready: milliseconds of one thread.
-    fn model_ms(&self, model: &str) -> anyhow::Result<f64> {
-        let mut python = command::command(self.root, ".deps/venv/bin/python");
-        python
-            .arg("tools/bench/model_alone.py")
-            .arg("--json")
-            .arg(model);
-        let (_, output) = command::timed(&mut python)?;
-        let figures: serde_json::Value = serde_json::from_slice(&output.stdout)?;
-        figures["cpu_ms"]
-            .as_f64()
-            .context("model_alone.py printed no figure")
-    }
 }
 
 /// One model file's figures over all rounds.
@@ -192,7 +178,7 @@ pub(crate) fn measure(root: &Path, rounds: usize, report: &mut Report) -> anyhow
             let long = workspace.sluice(model, true)?;
             figures.ours.push(slope(short, long));
             figures.python.push(workspace.python(model, 2)?);
-            figures.model_ms.push(workspace.model_ms(model)?);
+            figures.model_ms.push(command::model_alone_ms(root, model)?);
         }
         let alone = slope(workspace.decode(false)?, workspace.decode(true)?);
         let both = slope(

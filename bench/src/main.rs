@@ -4,11 +4,14 @@
 //! Machines are shared and noisy, so what counts are the ratios inside one run.
 
 mod command;
+mod database;
 mod hop;
+mod infer;
 mod job;
 mod reload;
 mod report;
 mod rules;
+mod scale;
 
 use std::path::PathBuf;
 
@@ -43,6 +46,10 @@ enum What {
     Rules,
     /// Only edits of a live run.
     Reload,
+    /// Only what inference adds to the model.
+    Infer,
+    /// Only eight streams that share a model.
+    Scale,
     /// The other side of a hop; started by `hop`.
     #[command(hide = true)]
     HopConsumer(hop::ConsumerArguments),
@@ -58,11 +65,15 @@ fn main() -> anyhow::Result<()> {
         Some(What::Hop) => hop::measure(&root, &mut report)?,
         Some(What::Rules) => rules::measure(&mut report)?,
         Some(What::Reload) => reload::measure(&root, &mut report)?,
+        Some(What::Infer) => infer::measure(&root, rounds, &mut report)?,
+        Some(What::Scale) => scale::measure(&root, &mut report)?,
         Some(What::Job) => job::measure(&root, rounds, &mut report)?,
         None => {
             hop::measure(&root, &mut report)?;
             rules::measure(&mut report)?;
             reload::measure(&root, &mut report)?;
+            infer::measure(&root, rounds, &mut report)?;
+            scale::measure(&root, &mut report)?;
             job::measure(&root, rounds, &mut report)?;
             report.write(&root.join(&arguments.results))?;
         }

@@ -3,23 +3,21 @@
 use std::fs;
 use std::path::Path;
 use std::process::Child;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use contract::clock;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use rusqlite::{Connection, OpenFlags};
 
-use crate::command;
+use crate::command::{self, pause, wait};
+use crate::database::{Database, LIVE};
 use crate::report::Report;
 
 /// Saves that are measured.
 const SAVES: usize = 60;
 /// Between two saves; longer than any reload, so that none waits for the one before.
 const PAUSE: Duration = Duration::from_millis(400);
-/// A run that is not where it should be after so long never will be.
-const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Runs two live streams and edits their rules.
 pub(crate) fn measure(root: &Path, report: &mut Report) -> anyhow::Result<()> {
@@ -47,11 +45,8 @@ pub(crate) fn measure(root: &Path, report: &mut Report) -> anyhow::Result<()> {
     command.stdout(std::process::Stdio::null());
     command.stderr(std::process::Stdio::null());
     let run = Run(command.spawn().context("cannot start sluice")?);
-    let database = data.join("runs.db");
-    wait(|| {
-        let live = "SELECT count(*) FROM streams WHERE state = 'live'";
-        database.exists() && number(&database, live).is_ok_and(|count| count == 2)
-    })?;
+    let database = Database::of(&data);
+    wait(|| database.value::<i64>(LIVE).is_ok_and(|count| count == 2))?;
     let mut delays_ms = Vec::new();
     for save in 1..=SAVES {
         pause(PAUSE);
@@ -62,18 +57,13 @@ pub(crate) fn measure(root: &Path, report: &mut Report) -> anyhow::Result<()> {
         let applied = format!(
             "SELECT applied_wall_ms FROM generations WHERE generation = {save} AND outcome = 'applied'"
         );
-        wait(|| number(&database, &applied).is_ok())?;
-        delays_ms.push(number(&database, &applied)? - saved_wall_ms);
+        wait(|| database.value::<i64>(&applied).is_ok())?;
+        delays_ms.push(database.value::<i64>(&applied)? - saved_wall_ms);
     }
     run.stop()?;
-    let lost = number(
-        &database,
-        "SELECT sum(value) FROM ledgers WHERE counter LIKE 'lost%'",
-    )?;
-    let frames = number(
-        &database,
-        "SELECT sum(value) FROM ledgers WHERE book = 'render' AND counter = 'rendered'",
-    )?;
+    let lost: i64 = database.value("SELECT sum(value) FROM ledgers WHERE counter LIKE 'lost%'")?;
+    let frames: i64 = database
+        .value("SELECT sum(value) FROM ledgers WHERE book = 'render' AND counter = 'rendered'")?;
     delays_ms.sort_unstable();
     let percentile = |percent: usize| delays_ms[(delays_ms.len() - 1) * percent / 100].to_string();
     report.section(
@@ -133,29 +123,4 @@ impl Drop for Run {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-fn number(database: &Path, query: &str) -> anyhow::Result<i64> {
-    let connection = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    connection.busy_timeout(Duration::from_secs(5))?;
-    Ok(connection.query_row(query, [], |row| row.get(0))?)
-}
-
-fn wait(mut reached: impl FnMut() -> bool) -> anyhow::Result<()> {
-    let begin = Instant::now();
-    while !reached() {
-        if begin.elapsed() > TIMEOUT {
-            bail!("the edited run does not come where it should in {TIMEOUT:?}");
-        }
-        pause(Duration::from_millis(10));
-    }
-    Ok(())
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a bench paces what it measures; nothing waits for it"
-)]
-fn pause(time: Duration) {
-    std::thread::sleep(time);
 }

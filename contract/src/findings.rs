@@ -160,9 +160,8 @@ impl PictureMap {
     fn cell_at(&self, [x, y]: [f32; 2], size: PixelSize) -> Option<u16> {
         let index = |at: f32, side: u32, cells: usize| {
             let at = at / side.max(1) as f32;
-            (0.0..1.0)
-                .contains(&at)
-                .then(|| (at * cells as f32) as usize)
+            let inside = (0.0..1.0).contains(&at);
+            inside.then_some((at * cells as f32) as usize)
         };
         let column = index(x, size.width, self.columns)?.min(self.columns - 1);
         let row = index(y, size.height, self.rows())?;

@@ -336,10 +336,7 @@ impl ModelFamily {
     /// Whether it finds landmarks on objects.
     #[must_use]
     pub fn finds_landmarks(self) -> bool {
-        match self {
-            Self::Centerface | Self::Scrfd | Self::Blazeface => true,
-            _ => false,
-        }
+        matches!(self, Self::Centerface | Self::Scrfd | Self::Blazeface)
     }
 }
 

@@ -32,7 +32,7 @@ pub struct StreamLine {
     /// Its state in one word.
     pub state: &'static str,
     /// Whether that state is as it should be.
-    pub healthy: bool,
+    pub health: Health,
     /// What happened.
     pub detail: String,
     /// Rates of the last seconds.
@@ -47,6 +47,17 @@ pub struct StreamLine {
     pub restarts: u32,
     /// How far it is, where it has an end.
     pub progress: Option<Progress>,
+}
+
+/// Whether a stream is as it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// It is.
+    Sound,
+    /// It goes on, with less than was asked for.
+    Degraded,
+    /// It does not go on.
+    Wrong,
 }
 
 /// A worker that is not as it should be.
@@ -100,7 +111,11 @@ pub fn table(board: &Board, width: usize) -> Vec<String> {
             stream.restarts,
             remarks(stream),
         );
-        let colour = if stream.healthy { GREEN } else { RED };
+        let colour = match stream.health {
+            Health::Sound => GREEN,
+            Health::Degraded => YELLOW,
+            Health::Wrong => RED,
+        };
         let state_begin = name_width + 2;
         lines.push(painted_part(
             colour,
@@ -166,7 +181,7 @@ fn remarks(stream: &StreamLine) -> String {
             progress.total
         ));
     }
-    if !stream.healthy && !stream.detail.is_empty() {
+    if stream.health != Health::Sound && !stream.detail.is_empty() {
         remarks.push(stream.detail.clone());
     }
     remarks.join(", ")
@@ -237,7 +252,7 @@ mod tests {
             streams: vec![StreamLine {
                 name: "yard".parse().expect("a name"),
                 state: "live",
-                healthy: true,
+                health: Health::Sound,
                 detail: String::new(),
                 rates: Rates {
                     captured_fps: 10.0,

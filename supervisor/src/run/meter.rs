@@ -4,11 +4,16 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use contract::latency::Histogram;
+use contract::ledger::InferCounters;
 
 use crate::books::StreamBooks;
 
 /// Rates are taken over this long.
 const WINDOW: Duration = Duration::from_secs(5);
+/// What models keep up with is judged by no less than this long, so that a start is no overload,
+const SERVED_SPAN: Duration = Duration::from_secs(4);
+/// and by no fewer frames.
+const SERVED_FRAMES: u64 = 8;
 
 /// What the books said at one time.
 #[derive(Debug, Clone, Default)]
@@ -68,6 +73,28 @@ impl Meter {
         }
     }
 
+    /// The part of the frames wanting a model that it ran on, over all models and the last
+    /// seconds; `None` while there are too few to say. What a gate held back was not wanted.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "frames of some seconds")]
+    pub fn served(&self) -> Option<f64> {
+        let (first, last) = (self.readings.front()?, self.readings.back()?);
+        if last.at.saturating_sub(first.at) < SERVED_SPAN {
+            return None;
+        }
+        let over_models = |reading: &Reading, count: fn(&InferCounters) -> u64| {
+            let models = reading.books.ledger.infer.iter();
+            models.map(|(_, infer)| count(infer)).sum::<u64>()
+        };
+        let since = |count: fn(&InferCounters) -> u64| {
+            over_models(last, count).saturating_sub(over_models(first, count))
+        };
+        let inferred = since(|infer| infer.inferred);
+        let missed = since(|infer| infer.shed + infer.stale + infer.overflowed);
+        let wanted = inferred + missed;
+        (wanted >= SERVED_FRAMES).then(|| inferred as f64 / wanted as f64)
+    }
+
     /// Rates since the reading before the last, and frames dropped and lost since then.
     #[must_use]
     pub fn last_interval(&self) -> (Rates, u64, u64) {
@@ -122,7 +149,7 @@ fn rates(first: &Reading, last: &Reading) -> Rates {
 #[must_use]
 pub fn drops(books: &StreamBooks) -> Vec<(&'static str, u64)> {
     let ledger = &books.ledger;
-    let over_models = |count: fn(&contract::ledger::InferCounters) -> u64| {
+    let over_models = |count: fn(&InferCounters) -> u64| {
         ledger
             .infer
             .iter()
@@ -209,6 +236,31 @@ mod tests {
         }
         assert!(meter.rates().captured_fps.abs() < 1e-9);
         assert!(meter.readings.len() <= 7);
+    }
+
+    #[test]
+    fn what_models_miss_of_what_they_were_to_see_is_known() {
+        let mut meter = Meter::default();
+        let mut push = |seconds: u64, [inferred, shed, stale, gated]: [u64; 4]| {
+            let mut reading = reading(seconds, 0);
+            let counters = InferCounters {
+                inferred,
+                shed,
+                stale,
+                gated,
+                ..Default::default()
+            };
+            let model = "people".parse().expect("a name");
+            reading.books.ledger.infer.push((model, counters));
+            meter.push(reading);
+            meter.served()
+        };
+        assert_eq!(push(0, [0, 0, 0, 0]), None);
+        assert_eq!(push(3, [10, 30, 0, 0]), None, "too short a time");
+        assert_eq!(push(5, [30, 50, 20, 900]), Some(0.3));
+        // Five seconds later only what came since counts: nothing but gated frames.
+        assert_eq!(push(10, [30, 50, 20, 2000]), None);
+        assert_eq!(push(15, [80, 50, 20, 2000]), Some(1.0));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use contract::control::{SourceInfo, SourceState};
 use contract::name::{ModelName, StreamName, WorkerId};
 use contract::spec::{RenderModelSpec, Role};
 
-use super::board::StreamLine;
+use super::board::{Health, StreamLine};
 use super::meter::{Meter, Progress, drops};
 use crate::plan::Plan;
 
@@ -24,6 +24,8 @@ pub(super) struct StreamState {
     pub(super) info: Option<SourceInfo>,
     pub(super) events: u64,
     pub(super) meter: Meter,
+    /// The part of its frames that models run on, while they do not keep up.
+    degraded: Option<f64>,
 }
 
 /// Shown and stored before the source has said anything.
@@ -32,6 +34,13 @@ pub(super) const WAITING: &str = "waiting";
 pub(super) const DRAINED: &str = "drained";
 /// A worker of the stream ended for good, and with it the stream.
 pub(super) const FAILED: &str = "failed";
+
+/// It is live, but models do not keep up with it: tracks are carried by prediction meanwhile.
+pub(super) const DEGRADED: &str = "degraded";
+/// A stream degrades when models run on less than this part of its frames,
+const DEGRADED_BELOW: f64 = 0.9;
+/// and is as it should be again when they run on this part. The gap keeps it from flickering.
+const SOUND_FROM: f64 = 0.97;
 
 /// A reload took the stream out of the run.
 const REMOVED: &str = "removed";
@@ -48,6 +57,7 @@ impl StreamState {
             info: None,
             events: 0,
             meter: Meter::default(),
+            degraded: None,
         };
         state.adopt(plan);
         state
@@ -86,10 +96,55 @@ impl StreamState {
         self.detail = detail;
     }
 
+    /// Looks whether models keep up, after each reading of the books; true when that changes.
+    pub(super) fn judge_load(&mut self) -> bool {
+        let was_degraded = self.degraded.is_some();
+        let bound = if was_degraded {
+            SOUND_FROM
+        } else {
+            DEGRADED_BELOW
+        };
+        self.degraded = self.meter.served().filter(|served| *served < bound);
+        self.degraded.is_some() != was_degraded
+    }
+
+    /// Its state in one word.
+    pub(super) fn shown_state(&self) -> &'static str {
+        if self.degradation().is_some() {
+            DEGRADED
+        } else {
+            self.state
+        }
+    }
+
+    /// What there is to be said of its state.
+    pub(super) fn shown_detail(&self) -> String {
+        match self.degradation() {
+            Some(served) => format!("models run on {:.0}% of its frames", 100.0 * served),
+            None => self.detail.clone(),
+        }
+    }
+
+    /// Only of a live stream it matters.
+    fn degradation(&self) -> Option<f64> {
+        let is_live = self.state == SourceState::Live.as_str();
+        self.degraded.filter(|_| is_live)
+    }
+
     pub(super) fn ended(&mut self, state: &'static str, detail: String) {
         self.state = state;
         self.healthy = state == DRAINED;
         self.detail = detail;
+    }
+
+    fn health(&self) -> Health {
+        if !self.healthy {
+            Health::Wrong
+        } else if self.degradation().is_some() {
+            Health::Degraded
+        } else {
+            Health::Sound
+        }
     }
 
     pub(super) fn line(&self, restarts: u32) -> StreamLine {
@@ -101,9 +156,9 @@ impl StreamState {
         dropped.retain(|(_, count)| *count > 0);
         StreamLine {
             name: self.name.clone(),
-            state: self.state,
-            healthy: self.healthy,
-            detail: self.detail.clone(),
+            state: self.shown_state(),
+            health: self.health(),
+            detail: self.shown_detail(),
             rates,
             drops: dropped,
             lost: ledger.lost(),

@@ -30,7 +30,11 @@ streams:
     );
     let mut run = site.run(&config, &["--for", "25s"]);
     site.wait_state("yard", "live");
-    let resident = resident_kib_over_time(run.id(), Duration::from_secs(18));
+    site.wait_state("yard", "degraded");
+    let said = "SELECT detail FROM streams WHERE name = 'yard'";
+    let detail = site.database().text(said, []);
+    assert!(detail.starts_with("models run on "), "{detail}");
+    let resident = resident_kib_over_time(run.id(), Duration::from_secs(14));
     let code = run.exit_code(RUN_TIMEOUT);
     assert_eq!(code, 0, "{}{}", run.stdout(), run.stderr());
 
@@ -73,7 +77,7 @@ streams:
 /// Resident memory of all workers together, sampled over some time.
 fn resident_kib_over_time(supervisor: u32, time: Duration) -> Vec<u64> {
     let begin = Instant::now();
-    let mut next = Duration::from_secs(6);
+    let mut next = Duration::from_secs(2);
     let mut samples = Vec::new();
     wait_until(time, || {
         if begin.elapsed() >= next {

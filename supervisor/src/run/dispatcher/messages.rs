@@ -138,8 +138,8 @@ impl Dispatcher {
         };
         let row = Row::Stream(StreamRowState {
             stream: name.clone(),
-            state: stream.state,
-            detail: stream.detail.clone(),
+            state: stream.shown_state(),
+            detail: stream.shown_detail(),
         });
         self.setting.store.offer(row);
     }

@@ -1,14 +1,14 @@
 //! What is read from the books each second: for the table, the metrics and the ledger.
 
 use contract::clock;
-use contract::name::WorkerId;
+use contract::name::{StreamName, WorkerId};
 
 use super::Dispatcher;
 use crate::books::{BookId, Part};
 use crate::run::board::{Board, WorkerLine};
 use crate::run::meter::Reading;
 use crate::run::screen::Severity;
-use crate::run::state::StreamState;
+use crate::run::state::{DEGRADED, StreamState};
 use crate::store::{MetricSample, Row};
 use crate::supervision::life::{End, Phase};
 
@@ -17,6 +17,7 @@ impl Dispatcher {
     pub(super) fn sample(&mut self) {
         let at = self.begin.elapsed();
         let wall_ms = clock::wall_ms();
+        let mut changed = Vec::new();
         for stream in self
             .streams
             .iter_mut()
@@ -28,6 +29,9 @@ impl Dispatcher {
             });
             let books = self.setting.books.read(&stream.name);
             stream.meter.push(Reading { at, books, latency });
+            if stream.judge_load() {
+                changed.push(stream.name.clone());
+            }
             let (rates, dropped, lost) = stream.meter.last_interval();
             self.setting.store.offer(Row::Metric(MetricSample {
                 stream: stream.name.clone(),
@@ -40,6 +44,9 @@ impl Dispatcher {
                 dropped,
                 lost,
             }));
+        }
+        for stream in changed {
+            self.load_changed(&stream);
         }
         let health = self.setting.store.health();
         let trouble = health.trouble.map(|trouble| {
@@ -54,6 +61,21 @@ impl Dispatcher {
         }
         self.store_trouble = trouble;
         self.setting.screen.board(self.board());
+    }
+
+    /// Models keep up with a stream no more, or again.
+    fn load_changed(&mut self, name: &StreamName) {
+        let Some(stream) = self.streams.iter().find(|stream| stream.name == *name) else {
+            return;
+        };
+        let (state, detail) = (stream.shown_state(), stream.shown_detail());
+        let (severity, text) = if state == DEGRADED {
+            (Severity::Warning, format!("{name}: {state}: {detail}"))
+        } else {
+            (Severity::Info, format!("{name}: {state}: models keep up"))
+        };
+        self.notice(severity, text);
+        self.store_stream(name);
     }
 
     pub(super) fn store_ledger(&self) {
