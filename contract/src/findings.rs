@@ -28,6 +28,14 @@ pub enum Finds {
     Classes,
 }
 
+impl Finds {
+    /// It speaks of places, and so of whole pictures only.
+    #[must_use]
+    pub fn is_map(self) -> bool {
+        matches!(self, Self::Depth | Self::Classes)
+    }
+}
+
 /// What a model says of one picture.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Findings {

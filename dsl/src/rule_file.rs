@@ -21,6 +21,8 @@ pub struct Context {
     pub labels: BTreeSet<String>,
     /// The run's models.
     pub models: BTreeSet<String>,
+    /// Those that can be asked about the crop of a track.
+    pub crop_models: BTreeSet<String>,
     /// Whether a model of the run finds landmarks.
     pub landmarks: bool,
     /// Whether a model of the run gives depth.

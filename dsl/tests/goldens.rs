@@ -17,6 +17,7 @@ fn context() -> Context {
     Context {
         labels: set(&["person", "car", "truck", "suitcase"]),
         models: set(&["people", "vehicles"]),
+        crop_models: set(&["people", "vehicles"]),
         landmarks: false,
         depth: false,
     }

@@ -41,6 +41,7 @@ pub fn rule_file(data: &[u8]) {
     let context = Context {
         labels: ["person", "car"].map(str::to_owned).into(),
         models: ["people".to_owned()].into(),
+        crop_models: ["people".to_owned()].into(),
         landmarks: false,
         depth: true,
     };

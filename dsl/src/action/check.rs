@@ -38,11 +38,11 @@ const COLORS: &[(&str, [u8; 3])] = &[
     ("white", [255, 255, 255]),
 ];
 
-/// Checks an item of `do:`. Of models, `None` knows all.
+/// Checks an item of `do:`. Of models that can be asked about crops, `None` knows all.
 pub(crate) fn check(
     item: &Spanned<Operand>,
     subject: Subject,
-    models: Option<&BTreeSet<String>>,
+    crop_models: Option<&BTreeSet<String>>,
 ) -> Result<Action, Problem> {
     let alone;
     let call = match &item.value {
@@ -84,7 +84,7 @@ pub(crate) fn check(
             url: url(required(spec, value(0), &item.span)?)?,
         },
         _ => Action::Infer {
-            model: model(required(spec, value(0), &item.span)?, models)?,
+            model: model(required(spec, value(0), &item.span)?, crop_models)?,
         },
     };
     Ok(action)
@@ -414,18 +414,27 @@ fn url(value: &Spanned<Expression>) -> Result<String, Problem> {
 
 fn model(
     value: &Spanned<Expression>,
-    models: Option<&BTreeSet<String>>,
+    crop_models: Option<&BTreeSet<String>>,
 ) -> Result<String, Problem> {
     let name = match &value.value {
         Expression::Operand(Operand::Field(name) | Operand::String(name)) => name,
         _ => return Err(wrong_value(value, "the name of a model")),
     };
-    match models {
-        Some(models) if !models.contains(name) => {
-            Err(unknown_model(name, models, value.span.clone()))
-        }
-        _ => Ok(name.clone()),
-    }
+    let Some(models) = crop_models.filter(|models| !models.contains(name)) else {
+        return Ok(name.clone());
+    };
+    let known = || models.iter().map(String::as_str);
+    let all: Vec<_> = known().collect();
+    let problem = Problem::new(
+        code::UNKNOWN_MODEL,
+        value.span.clone(),
+        format!("the run has no model `{name}` that can be asked about a track"),
+    );
+    let others = match &all[..] {
+        [] => "it has none that finds objects in a crop or makes an embedding of it".to_owned(),
+        all => format!("those that can are {}", all.join(", ")),
+    };
+    Err(problem.suggesting(suggest(name, known()), others))
 }
 
 /// That the run has no such model.

@@ -144,7 +144,7 @@ fn read_rule_file(
     });
     let surroundings = rule::Surroundings {
         names,
-        models,
+        crop_models: context.map(|context| &context.crop_models),
         zones: &zones,
         lines: &lines,
     };

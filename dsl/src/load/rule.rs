@@ -44,7 +44,7 @@ const LIMIT_KEYS: &[(&str, LimitKey)] = &[
 pub(super) struct Surroundings<'a> {
     pub(super) names: Names<'a>,
     /// `None`: any model is taken.
-    pub(super) models: Option<&'a BTreeSet<String>>,
+    pub(super) crop_models: Option<&'a BTreeSet<String>>,
     pub(super) zones: &'a [Zone],
     pub(super) lines: &'a [Line],
 }
@@ -79,7 +79,7 @@ pub(super) fn read(
         None => Some(Message::plain(&key.text)),
     };
     let actions = match section.get("do") {
-        Some(node) => read_actions(reader, node, subject, around.models),
+        Some(node) => read_actions(reader, node, subject, around.crop_models),
         None => Some(vec![Action::Alert]),
     };
     let (on, (tree, when)) = (on?, when?);
@@ -202,7 +202,7 @@ fn read_actions(
     reader: &mut Reader<'_>,
     node: &Node,
     subject: Subject,
-    models: Option<&BTreeSet<String>>,
+    crop_models: Option<&BTreeSet<String>>,
 ) -> Option<Vec<Action>> {
     let items = reader.list(node, "`do` is a list, like [alert, snapshot]")?;
     let refused = match items.len() {
@@ -224,7 +224,7 @@ fn read_actions(
     }
     let mut actions: Vec<Option<Action>> = Vec::with_capacity(items.len());
     for item in items {
-        let action = read_action(reader, item, subject, models);
+        let action = read_action(reader, item, subject, crop_models);
         if let Some(action) = &action
             && actions.iter().flatten().any(|other| action.repeats(other))
         {
@@ -247,11 +247,11 @@ fn read_action(
     reader: &mut Reader<'_>,
     node: &Node,
     subject: Subject,
-    models: Option<&BTreeSet<String>>,
+    crop_models: Option<&BTreeSet<String>>,
 ) -> Option<Action> {
     let help = "an action is a word or a call, like `snapshot` or `publish(\"gate\")`";
     let text = reader.scalar(node, help)?;
-    let checked = syntax::parse_action(text).and_then(|item| action::check(&item, subject, models));
+    let checked = syntax::parse_action(text).and_then(|item| action::check(&item, subject, crop_models));
     match checked {
         Ok(action) => Some(action),
         Err(problem) => reader.problems(node, vec![problem]),

@@ -11,6 +11,7 @@ fn context() -> Context {
     Context {
         labels: set(&["person", "car", "truck", "suitcase"]),
         models: set(&["people", "plates"]),
+        crop_models: set(&["people", "plates"]),
         landmarks: false,
         depth: false,
     }

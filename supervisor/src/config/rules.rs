@@ -142,6 +142,11 @@ pub(crate) fn context(models: &BTreeMap<ModelName, ModelConfig>) -> dsl::Context
             .flat_map(|model| model.labels.iter().cloned())
             .collect(),
         models: models.keys().map(ToString::to_string).collect(),
+        crop_models: models
+            .iter()
+            .filter(|(_, model)| !model.family.finds().is_map())
+            .map(|(name, _)| name.to_string())
+            .collect(),
         landmarks: families().any(ModelFamily::finds_landmarks),
         depth: families().any(|family| family.finds() == Finds::Depth),
     }
