@@ -17,18 +17,18 @@ costs a change of that order and no node. What else is changed, each without a c
 
 In:  images f32 [N,3,416,416], BGR, mean [103.53,116.28,123.675], deviation [57.375,57.12,58.395].
 Out: cls8, cls16, cls32 f32 [N,cells,80], sigmoid done; reg8, reg16, reg32 f32 [N,cells,44].
-Needs numpy and onnx.
+Needs numpy, onnx, and tfjs.py beside it.
 """
 
 import argparse
-import base64
-import json
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
+import tfjs
 
 SIDE = 416
 CLASSES = 80
@@ -56,35 +56,13 @@ class View(NamedTuple):
     sigmoid: bool = False  # Owed at the end of a head.
 
 
-def read_weights(manifest, folder):
-    """Name to array, with the float16 storage widened to float32."""
-    weights = {}
-    for group in manifest:
-        raw = b"".join((folder / path).read_bytes() for path in group["paths"])
-        offset = 0
-        for entry in group["weights"]:
-            dtype = np.dtype(entry.get("quantization", entry)["dtype"])
-            count = int(np.prod(entry["shape"]))
-            array = np.frombuffer(raw, dtype, count, offset).reshape(entry["shape"])
-            offset += count * dtype.itemsize
-            weights[entry["name"]] = array.astype(np.float32) if dtype == np.float16 else array
-        if offset != len(raw):
-            raise ValueError(f"the weights hold {len(raw)} bytes, the manifest describes {offset}")
-    return weights
-
-
 class Converter:
     def __init__(self, path):
-        model = json.loads(path.read_text())
-        self.tf_nodes = {node["name"]: node for node in model["modelTopology"]["node"]}
-        self.constants = read_weights(model["weightsManifest"], path.parent)
+        graph = tfjs.Graph(path)
+        self.tf_nodes, self.constants, self.readers = graph.nodes, graph.constants, graph.readers
         self.views = {}
         self.nodes = []
         self.initializers = []
-        self.readers = {}
-        for node in self.tf_nodes.values():
-            for source in node.get("input", []):
-                self.readers.setdefault(source.split(":")[0], []).append(node)
 
     def convert(self):
         for target in OUTPUTS:
@@ -130,17 +108,8 @@ class Converter:
         return name
 
     @staticmethod
-    def strings(node, key):
-        return base64.b64decode(node["attr"][key]["s"]).decode()
-
-    @staticmethod
-    def integers(node, key):
-        return [int(value) for value in node["attr"][key]["list"]["i"]]
-
-    @staticmethod
     def require(condition, node):
-        if not condition:
-            raise NotImplementedError(f"{node['op']} {node['name']}: not of the form that NanoDet uses")
+        tfjs.require(condition, node, "NanoDet")
 
     @staticmethod
     def label(node):
@@ -177,13 +146,13 @@ class Converter:
 
     def op_Conv2D(self, node):
         view = self.view(node)
-        self.require(view.order == NHWC and self.strings(node, "padding") == "VALID", node)
-        self.require(self.integers(node, "dilations") == [1, 1, 1, 1], node)
+        self.require(view.order == NHWC and tfjs.string(node, "padding") == "VALID", node)
+        self.require(tfjs.integers(node, "dilations") == [1, 1, 1, 1], node)
         (bias_node,) = self.readers[node["name"]]
         self.require(bias_node["op"] == "Add", node)
         kernel = self.constant(node, 1).transpose(3, 2, 0, 1)
         bias = self.constant(bias_node, 1).reshape(-1)
-        stride = self.integers(node, "strides")[1]
+        stride = tfjs.integers(node, "strides")[1]
         top, left, bottom, right = view.pads
         size = [(view.shape[2] + top + bottom - kernel.shape[2]) // stride + 1,
                 (view.shape[3] + left + right - kernel.shape[3]) // stride + 1]
@@ -216,8 +185,8 @@ class Converter:
 
     def op_MaxPool(self, node):
         view = self.view(node)
-        self.require(view.order == NHWC and self.strings(node, "padding") == "VALID", node)
-        kernel, stride = self.integers(node, "ksize")[1:3], self.integers(node, "strides")[1:3]
+        self.require(view.order == NHWC and tfjs.string(node, "padding") == "VALID", node)
+        kernel, stride = tfjs.integers(node, "ksize")[1:3], tfjs.integers(node, "strides")[1:3]
         name = self.emit("MaxPool", [view.name], self.label(node), kernel_shape=kernel, strides=stride, pads=view.pads)
         if view.slope is not None:
             name = self.emit("LeakyRelu", [name], self.label(node) + ".LeakyRelu", alpha=view.slope)

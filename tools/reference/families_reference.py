@@ -3,6 +3,7 @@
 
     families_reference.py centerface MODEL CLIP --size 640x480 --every 40 --output objects.json
     families_reference.py yolov8 MODEL PICTURE.i420:512x512 --size 320x320 --output objects.json
+    families_reference.py embedding MODEL PICTURE.i420:512x512 --size 112x112 --output vector.json
 
 Sluice is tested against what this prints; the two share no code. How pictures are sampled and suppression works is
 written at the head of nanodet_reference.py and used from there; the letterbox is W x H here, and its padding a colour.
@@ -12,6 +13,7 @@ centerface: heat, scale, offset and landmarks over cells of 4 pixels, y before x
 blazeface:  896 anchors, two in each cell of 16 x 16 and six in each of 8 x 8; sigmoid of the score; centre, size and
     six key points in pixels from the anchor.
 yolov8:     [4 + classes, points]: centre x, centre y, width, height, scores.
+embedding:  one vector for the whole picture, scaled to length 1.
 
 Needs numpy, onnxruntime and, for clips, the ffmpeg and ffprobe programs.
 """
@@ -28,7 +30,7 @@ DETECTIONS_MAX = 256
 
 
 class Family(NamedTuple):
-    decode: Callable  # Of the outputs without their first dimension and the input's (width, height).
+    decode: Callable | None  # Of the outputs without their first dimension and the input's (width, height).
     mean: float
     deviation: float
     padding: float
@@ -74,6 +76,7 @@ FAMILIES = {
     "centerface": Family(centerface, mean=0, deviation=1, padding=0, iou=0.3),
     "blazeface": Family(blazeface, mean=127.5, deviation=127.5, padding=0, iou=0.3, interleaved=True),
     "yolov8": Family(yolov8, mean=0, deviation=255, padding=114, iou=0.7),
+    "embedding": Family(None, mean=127.5, deviation=127.5, padding=0, iou=0),
 }
 
 
@@ -156,11 +159,15 @@ def main():
     frames = []
     for number, y, u, v in read_pictures(arguments.pictures, arguments.every):
         outputs = session.run(None, {name: tensor(y, u, v, arguments.size, family, arguments.matrix)})
-        found = objects(family, outputs, arguments.size, y.shape[1], y.shape[0], arguments.score, iou)
-        frames.append({"sequence_number": number, "objects": found})
+        if family.decode is None:
+            vector = outputs[0][0].astype(np.float64)
+            found = {"embedding": (vector / np.linalg.norm(vector)).round(5).tolist()}
+        else:
+            found = {"objects": objects(family, outputs, arguments.size, y.shape[1], y.shape[0], arguments.score, iou)}
+        frames.append({"sequence_number": number, **found})
     lines = ",\n".join(json.dumps(frame) for frame in frames)
     arguments.output.write_text(f'{{"frames": [\n{lines}\n]}}\n')
-    total = sum(len(frame["objects"]) for frame in frames)
+    total = sum(len(frame.get("objects", ())) for frame in frames)
     print(f"{arguments.output}: {len(frames)} frames, {total} objects")
 
 

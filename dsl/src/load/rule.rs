@@ -251,7 +251,8 @@ fn read_action(
 ) -> Option<Action> {
     let help = "an action is a word or a call, like `snapshot` or `publish(\"gate\")`";
     let text = reader.scalar(node, help)?;
-    let checked = syntax::parse_action(text).and_then(|item| action::check(&item, subject, crop_models));
+    let checked =
+        syntax::parse_action(text).and_then(|item| action::check(&item, subject, crop_models));
     match checked {
         Ok(action) => Some(action),
         Err(problem) => reader.problems(node, vec![problem]),

@@ -6,7 +6,9 @@ use contract::findings::{Findings, PictureMap};
 use contract::geometry::{BoundingBox, PixelSize};
 use contract::spec::{ColourOrder, InferSpec, ModelFamily};
 
-use super::support::{Image, data, findings_of, load, objects_of, size, spec};
+use super::support::{
+    Image, cosine, data, embeddings_of, findings_of, load, objects_of, size, spec,
+};
 
 // By BT.601, limited range.
 const RED: [u8; 3] = [81, 90, 240];
@@ -146,16 +148,7 @@ fn a_classifier_speaks_of_the_whole_picture() {
 fn an_embedding_has_length_one_and_tells_colours_apart() {
     let spec = graph(ModelFamily::Embedding, "embedding.onnx", 0);
     let images = [RED, GREEN, RED].map(|colour| Image::plain(size(64, 64), colour));
-    let vectors: Vec<_> = findings_of(&spec, &images)
-        .into_iter()
-        .map(|findings| match findings {
-            Findings::Embedding(vector) => vector,
-            other => panic!("{other:?}"),
-        })
-        .collect();
-    let cosine = |one: &[f32], other: &[f32]| -> f32 {
-        one.iter().zip(other).map(|(one, other)| one * other).sum()
-    };
+    let vectors = embeddings_of(&spec, &images);
     assert!((cosine(&vectors[0], &vectors[0]) - 1.0).abs() < 1e-5);
     assert!((cosine(&vectors[0], &vectors[2]) - 1.0).abs() < 1e-5);
     // (1, -1, -1) and (-1, 1, -1), each scaled by the root of 3.

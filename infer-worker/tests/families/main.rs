@@ -9,15 +9,21 @@ use contract::detection::Detection;
 use contract::geometry::PixelSize;
 use contract::spec::ModelFamily;
 
-use support::{ASTRONAUT, Image, carphone, objects_of, reference, repository, size, spec};
+use support::{
+    ASTRONAUT, Image, carphone, cosine, embeddings_of, objects_of, reference, repository, size,
+    spec,
+};
 
 const CENTERFACE: &str = ".deps/models/centerface.onnx";
 const BLAZEFACE_128: &str = ".deps/models/blazeface-128.onnx";
 const BLAZEFACE_256: &str = ".deps/models/blazeface-256.onnx";
+const MOBILEFACE: &str = ".deps/models/mobileface.onnx";
 const YOLOV8: &str = ".deps/models/nudenet-320n.onnx";
 
 /// Largest difference of a coordinate from the reference, in pixels of the picture.
 const PIXELS_MAX: f64 = 0.25;
+/// Largest difference of a value of an embedding.
+const EMBEDDING_MAX: f64 = 1e-4;
 /// Largest difference of a score.
 const SCORE_MAX: f64 = 0.005;
 
@@ -79,6 +85,47 @@ fn blazeface_is_as_the_reference_on_the_astronaut() {
 fn yolov8_is_as_the_reference_on_the_astronaut() {
     let (family, input) = (ModelFamily::Yolov8, size(320, 320));
     assert_astronaut(family, YOLOV8, input, 18, "astronaut-yolov8.json");
+}
+
+#[test]
+fn an_embedding_is_as_the_reference_and_tells_persons_apart() {
+    let spec = spec(ModelFamily::Embedding, repository(MOBILEFACE), 0);
+    let astronaut = Image::read(ASTRONAUT, size(512, 512));
+    let mut frames = carphone();
+    let wanted = reference("astronaut-mobileface.json");
+    let wanted = wanted["frames"][0]["embedding"]
+        .as_array()
+        .expect("a vector")
+        .clone();
+    let found = embeddings_of(&spec, std::slice::from_ref(&astronaut));
+    assert_eq!((found[0].len(), wanted.len()), (256, 256));
+    for (found, wanted) in found[0].iter().zip(&wanted) {
+        let difference = f64::from(*found) - wanted.as_f64().expect("a number");
+        assert!(
+            difference.abs() < EMBEDDING_MAX,
+            "{found} instead of {wanted}"
+        );
+    }
+    // Faces by the landmarks that a detector finds: she, and he at three times.
+    let mut faces = vec![face_of(&astronaut)];
+    for at in [100, 50, 0] {
+        faces.push(face_of(&frames.swap_remove(at)));
+    }
+    let vectors = embeddings_of(&spec, &faces);
+    let others = vectors[1..]
+        .iter()
+        .map(|vector| cosine(&vectors[0], vector));
+    let other = others.fold(f32::MIN, f32::max);
+    let same = cosine(&vectors[1], &vectors[2]).min(cosine(&vectors[2], &vectors[3]));
+    println!("the same person: at least {same:.2}, another: at most {other:.2}");
+    assert!(same > 0.45 && other < 0.45, "{same} {other}");
+}
+
+fn face_of(image: &Image) -> Image {
+    let mut spec = spec(ModelFamily::Centerface, repository(CENTERFACE), 1);
+    spec.input.size = Some(size(192, 160));
+    let found = objects_of(&spec, std::slice::from_ref(image));
+    image.aligned(found[0].first().expect("a face").landmarks.points())
 }
 
 /// Three files of three families, told apart by the config alone, see one face at one place.

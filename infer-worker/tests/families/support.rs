@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use contract::alignment::{FACE_LANDMARKS, FACE_SIDE, Similarity};
 use contract::detection::Detection;
 use contract::findings::Findings;
 use contract::geometry::{I420Layout, PixelSize};
@@ -76,6 +77,38 @@ impl Image {
         image
     }
 
+    /// The face with these landmarks, as a model of faces wants it; nearest pixels.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a small picture, and places are clamped to it"
+    )]
+    pub(crate) fn aligned(&self, landmarks: &[[f32; 2]]) -> Self {
+        let to_picture = Similarity::fit(&FACE_LANDMARKS, landmarks).expect("five points");
+        let layout = I420Layout::of(size(FACE_SIDE, FACE_SIDE));
+        let mut bytes = vec![0; layout.bytes];
+        for plane in 0..3 {
+            let part = if plane == 0 { 1.0 } else { 2.0 };
+            let [columns, rows] = [self.layout.size.width, self.layout.size.height];
+            let side = FACE_SIDE as usize / part as usize;
+            for row in 0..side {
+                for column in 0..side {
+                    let middle = |at: usize| (at as f32 + 0.5) * part;
+                    let [x, y] = to_picture.apply([middle(column), middle(row)]);
+                    let place =
+                        |at: f32, most: u32| (at.clamp(0.0, most as f32 - 1.0) / part) as usize;
+                    let stride = self.layout.strides[plane];
+                    let from =
+                        self.layout.offsets[plane] + place(y, rows) * stride + place(x, columns);
+                    bytes[layout.offsets[plane] + row * layout.strides[plane] + column] =
+                        self.bytes[from];
+                }
+            }
+        }
+        Self { layout, bytes }
+    }
+
     fn picture(&self) -> Picture<'_> {
         let layout = &self.layout;
         let plane = |plane: usize| {
@@ -141,6 +174,21 @@ pub(crate) fn findings_of(spec: &InferSpec, images: &[Image]) -> Vec<Findings> {
         engine.infer(&letterbox).expect("the model runs").findings
     });
     findings.collect()
+}
+
+/// The embeddings that an engine of this spec makes of each picture.
+pub(crate) fn embeddings_of(spec: &InferSpec, images: &[Image]) -> Vec<Vec<f32>> {
+    let findings = findings_of(spec, images).into_iter();
+    let vectors = findings.map(|findings| match findings {
+        Findings::Embedding(vector) => vector,
+        other => panic!("{other:?}"),
+    });
+    vectors.collect()
+}
+
+/// The cosine of two vectors of length 1.
+pub(crate) fn cosine(one: &[f32], other: &[f32]) -> f32 {
+    one.iter().zip(other).map(|(one, other)| one * other).sum()
 }
 
 /// The objects that an engine of this spec finds in each picture.

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::registry::{KnownModel, Sha256Text};
+use super::registry::{CONVERTER_MODULE, KnownModel, Sha256Text};
 
 /// Most bytes of a note; all there are have some hundred.
 const NOTE_BYTES_MAX: u64 = 64 << 10;
@@ -24,7 +24,7 @@ pub struct Provenance {
     pub source: String,
     /// The files and their SHA-256.
     pub files: BTreeMap<String, Sha256Text>,
-    /// SHA-256 of the program that converted them.
+    /// SHA-256 of the program that converted them, and of what it imports.
     pub converter_sha256: Option<String>,
     /// SHA-256 of the model.
     pub sha256: String,
@@ -39,7 +39,7 @@ impl Provenance {
             files: model.files.clone(),
             converter_sha256: model
                 .converter()
-                .map(|text| hexadecimal(&Sha256::digest(text))),
+                .map(|text| hexadecimal(&Sha256::digest(text.to_owned() + CONVERTER_MODULE.1))),
             sha256,
         }
     }

@@ -11,7 +11,7 @@ use contract::exit::Exit;
 
 use super::Progress;
 use super::directory::{self, Presence, Provenance};
-use super::registry::{KnownModel, Source};
+use super::registry::{CONVERTER_MODULE, KnownModel, Source};
 use super::tool::{Tool, ToolError, find_upwards};
 
 const UNPACK: &str = include_str!("../../../tools/models/unpack.py");
@@ -245,6 +245,8 @@ impl Fetching<'_> {
             let names = self.model.files.keys().map(|file| last_name(file));
             return Ok(self.scratch.join(names.collect::<PathBuf>()));
         };
+        let (module, module_text) = CONVERTER_MODULE;
+        self.program(module, module_text)?;
         let program = self.program("convert.py", text)?;
         let target = self.scratch.join("converted.onnx");
         let arguments = [&program, &self.scratch.join(&conversion.input), &target];

@@ -13,11 +13,19 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 const TEXT: &str = include_str!("../../../assets/models/registry.yaml");
 
+/// What some of the programs import; it lies beside them when they run.
+pub const CONVERTER_MODULE: (&str, &str) =
+    ("tfjs.py", include_str!("../../../tools/models/tfjs.py"));
+
 /// The programs that convert a package's files to ONNX, by the names the registry uses.
 const CONVERTERS: &[(&str, &str)] = &[
     (
         "centerface_dynamic.py",
         include_str!("../../../tools/models/centerface_dynamic.py"),
+    ),
+    (
+        "mobileface_to_onnx.py",
+        include_str!("../../../tools/models/mobileface_to_onnx.py"),
     ),
     (
         "nanodet_to_onnx.py",
