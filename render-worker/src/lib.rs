@@ -7,6 +7,7 @@
 //! one stream; when it dies, no other stream notices.
 
 mod actions;
+mod alignment;
 mod analysis;
 mod best_shot;
 mod composition;
