@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use contract::detection::Detection;
 use contract::geometry::{I420Layout, PixelSize};
-use contract::spec::{InferSpec, InputSpec, ModelFamily};
+use contract::spec::{BackendSpec, BatchSpec, InferSpec, InputSpec, ModelFamily};
 use frame_bus::ColourMatrix;
 use infer_worker::engine::Engine;
 use infer_worker::runtime::{self, RuntimeError};
@@ -61,7 +61,7 @@ impl Image {
         Self { layout, bytes }
     }
 
-    fn picture(&self) -> Picture<'_> {
+    pub(crate) fn picture(&self) -> Picture<'_> {
         let layout = &self.layout;
         let plane = |plane: usize| {
             &self.bytes[layout.offsets[plane]..][..layout.strides[plane] * layout.rows[plane]]
@@ -106,6 +106,8 @@ pub(crate) fn spec(family: ModelFamily, file: PathBuf, labels: usize) -> InferSp
         score_min: 0.4,
         nms_iou: 0.3,
         sessions: Some(1),
+        batch: BatchSpec::default(),
+        backend: BackendSpec::default(),
         library: None,
         streams: Vec::new(),
         standby: false,
@@ -122,8 +124,8 @@ pub(crate) fn load(spec: &InferSpec) -> Result<Engine, RuntimeError> {
 pub(crate) fn objects_of(spec: &InferSpec, images: &[Image]) -> Vec<Vec<Detection>> {
     let mut engine = load(spec).unwrap_or_else(|error| panic!("{error}"));
     let objects = images.iter().map(|image| {
-        let letterbox = engine.prepare(&image.picture());
-        let inference = engine.infer(&letterbox).expect("the model runs");
+        engine.prepare(&image.picture());
+        let inference = engine.infer().expect("the model runs");
         inference.detections
     });
     objects.collect()
