@@ -3,6 +3,8 @@
 //! Specs are made by the supervisor from a checked run config, so values are
 //! already resolved: paths are absolute, defaults are filled in, names exist.
 
+mod backend;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -13,6 +15,8 @@ use crate::findings::Finds;
 use crate::geometry::PixelSize;
 use crate::name::{ModelName, RunId, StreamName, WorkerId};
 use crate::study::StudySpec;
+
+pub use backend::{Backend, BackendSpec, BatchSpec, Precision};
 
 /// A text that never prints: an address with a password, a pass phrase.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -397,6 +401,10 @@ pub struct InferSpec {
     pub nms_iou: f32,
     /// One-thread sessions run in parallel; `None`: as many as measured best at start.
     pub sessions: Option<u32>,
+    /// How many pictures share a run of the model.
+    pub batch: BatchSpec,
+    /// What runs it.
+    pub backend: BackendSpec,
     /// `libonnxruntime.so`; `None`: the places set-up puts it.
     pub library: Option<PathBuf>,
     /// The streams it serves.

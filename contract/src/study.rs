@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::spec::{FrameServiceSpec, InferSpec};
+use crate::spec::{Backend, FrameServiceSpec, InferSpec};
 
 /// What an infer worker is to find out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,12 +39,17 @@ pub enum Question {
         /// Most sessions, and most threads of one.
         cores: u32,
     },
+    /// What could run a model on this machine?
+    Backends {
+        /// `libonnxruntime.so`; `None`: the places set-up puts it.
+        library: Option<PathBuf>,
+    },
     /// Does a changed model find what the original finds, and how much sooner?
     Agreement {
         /// The original: its detections are the truth.
-        original: InferSpec,
+        original: Box<InferSpec>,
         /// The changed one.
-        candidate: InferSpec,
+        candidate: Box<InferSpec>,
     },
 }
 
@@ -56,8 +61,30 @@ pub enum Answer {
     Inputs(InputsAnswer),
     /// To [`Question::Speed`].
     Speed(SpeedAnswer),
+    /// To [`Question::Backends`].
+    Backends(BackendsAnswer),
     /// To [`Question::Agreement`].
     Agreement(AgreementAnswer),
+}
+
+/// What could run a model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendsAnswer {
+    /// What the library says of itself.
+    pub library: String,
+    /// What the NVIDIA driver calls its GPUs.
+    pub gpus: Vec<String>,
+    /// All back ends, best first.
+    pub backends: Vec<BackendState>,
+}
+
+/// Whether a back end could be used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendState {
+    /// Which one.
+    pub backend: Backend,
+    /// What is missing, and what to do; `None`: it is there.
+    pub missing: Option<String>,
 }
 
 /// What was written for calibration.
@@ -74,14 +101,21 @@ pub struct InputsAnswer {
 pub struct SpeedAnswer {
     /// `nanodet 416x416`
     pub model: String,
+    /// What ran it.
+    pub backend: Backend,
+    /// Better back ends, and why they were not taken; empty when there are none.
+    pub passed_over: String,
     /// Cores that the process may use.
     pub cores: usize,
     /// Frames that were measured on, again and again.
     pub frames: usize,
     /// Whole frames, from picture to detections, by sessions and threads.
     pub configurations: Vec<ConfigurationSpeed>,
-    /// The model alone by batch size, on one thread; only of one when the file fixes it.
+    /// Whole frames by the size of batches, in as many sessions of one thread as give the most
+    /// frames a second.
     pub batches: Vec<BatchSpeed>,
+    /// Why there is no larger batch, where the file stands in the way.
+    pub batch_limit: Option<String>,
 }
 
 /// Speed of whole frames in one configuration.
@@ -106,13 +140,23 @@ pub struct ConfigurationSpeed {
     pub decode_ms: f64,
 }
 
-/// Speed of the model alone on a batch.
+/// Speed of whole frames in batches.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BatchSpeed {
     /// Frames of a batch.
     pub batch: usize,
-    /// Milliseconds of one frame, median over batches.
+    /// Sessions side by side.
+    pub sessions: usize,
+    /// Frames a second of all sessions together.
+    pub frames_per_second: f64,
+    /// Milliseconds of a batch in one session, median, all sessions running: none of its frames is
+    /// done sooner.
+    pub batch_ms: f64,
+    /// Milliseconds of one frame in the model, its share, median.
     pub model_ms: f64,
+    /// Milliseconds of processor time of one frame, its share, mean: on a CPU what compares batches
+    /// when other programs are busy.
+    pub processor_ms: f64,
 }
 
 /// How far a candidate agrees with the original.

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use contract::geometry::{I420Layout, PixelSize};
-use contract::spec::{InferSpec, InputSpec, ModelFamily};
+use contract::spec::{BackendSpec, BatchSpec, InferSpec, InputSpec, ModelFamily};
 use frame_bus::ColourMatrix;
 use infer_worker::engine::Engine;
 use infer_worker::pool::Pool;
@@ -63,9 +63,9 @@ fn measure(engine: &mut Engine, path: &Path, size: PixelSize) -> Result<(), Box<
             colour: ColourMatrix::Bt601,
         };
         let begin = Instant::now();
-        let letterbox = engine.prepare(&picture);
+        engine.prepare(&picture);
         let prepared = begin.elapsed();
-        let inference = engine.infer(&letterbox)?;
+        let inference = engine.infer()?;
         detections += inference.findings.detections().len();
         tensor.push(prepared.as_micros());
         model.push(inference.model.as_micros());
@@ -104,6 +104,8 @@ fn spec(file: PathBuf) -> InferSpec {
         score_min: 0.4,
         nms_iou: 0.6,
         sessions: None,
+        batch: BatchSpec::default(),
+        backend: BackendSpec::default(),
         library: None,
         streams: Vec::new(),
         standby: false,

@@ -154,6 +154,7 @@ impl Account {
             counters.detections += inference.findings.detections().len() as u64;
             counters.model_us += microseconds(inference.model);
             counters.conversion_us += microseconds(inference.conversion);
+            counters.batch_frames += inference.batch as u64;
         })?;
         state.book.record_latency_us(microseconds(taken()));
         Ok(())

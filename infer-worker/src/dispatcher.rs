@@ -11,13 +11,12 @@ use contract::control::ToWorker;
 use contract::detection::Skip;
 use contract::spec::{InferSpec, InferStreamSpec, Role};
 use frame_bus::{Bus, BusError, FrameSubscriber, Listener, Waker};
-use ort::environment::Environment;
 use worker::{Control, Failure};
 
 use crate::account::Account;
-use crate::engine::Engine;
 use crate::family::Thresholds;
 use crate::gate::GateRules;
+use crate::pool::{self, Loader, Pool};
 use crate::reconfigure::{Prepared, Reconfiguration, Stage, Workforce};
 use crate::session::{Sessions, Shared};
 use crate::stream::{Looked, Parts, Stream};
@@ -48,7 +47,9 @@ pub struct Place {
 pub struct Dispatcher {
     spec: InferSpec,
     place: Place,
-    environment: Environment,
+    loader: Loader,
+    /// What full batches gain, as measured.
+    batch_gain: f64,
     /// Sessions that were measured best at start, where they were measured.
     measured: Option<usize>,
     shared: Arc<Shared>,
@@ -63,20 +64,16 @@ impl Dispatcher {
     ///
     /// # Errors
     /// When the rules of a stream cannot be read, or the bus refuses.
-    pub fn open(
-        spec: InferSpec,
-        place: Place,
-        environment: Environment,
-        engines: Vec<Engine>,
-    ) -> Result<Self, Failure> {
+    pub fn open(spec: InferSpec, place: Place, pool: Pool) -> Result<Self, Failure> {
         let rules = GateRules::compile(&spec.model, &spec.streams).map_err(Failure::bad_config)?;
         let shared = Arc::new(Shared::new(Thresholds::of(&spec), place.waker.clone()));
         let mut dispatcher = Self {
-            measured: spec.sessions.is_none().then_some(engines.len()),
+            measured: spec.sessions.is_none().then_some(pool.engines.len()),
             sessions: Sessions::new(Arc::clone(&shared)),
             spec,
             place,
-            environment,
+            loader: pool.loader,
+            batch_gain: pool.batch_gain,
             shared,
             streams: Vec::new(),
             leaving: Vec::new(),
@@ -87,7 +84,8 @@ impl Dispatcher {
         let parts = dispatcher.open_parts(&streams, rules, incarnation);
         let parts = parts.map_err(broken)?;
         dispatcher.insert(&streams, parts);
-        dispatcher.sessions.start(engines)?;
+        dispatcher.set_delay();
+        dispatcher.sessions.start(pool.engines)?;
         Ok(dispatcher)
     }
 
@@ -137,6 +135,12 @@ impl Dispatcher {
         }
     }
 
+    /// Frames wait for company as the spec says, where it pays.
+    fn set_delay(&self) {
+        let delay = pool::batch_delay(&self.spec, self.batch_gain);
+        self.shared.exchange().set_delay(delay);
+    }
+
     fn look_at_all(&mut self) -> Result<bool, BusError> {
         let mut more = false;
         for stream in &mut self.streams {
@@ -165,7 +169,8 @@ impl Dispatcher {
 
     fn reconfigure(&mut self, control: &Control, generation: u64, wanted: Role) {
         let workforce = Workforce {
-            environment: self.environment.clone(),
+            loader: self.loader.clone(),
+            batch_max: self.spec.batch.max,
             present: self.sessions.count(),
             measured: self.measured,
         };
@@ -197,6 +202,7 @@ impl Dispatcher {
                 let parts = self.open_parts(replaced, rules, 0).map_err(broken)?;
                 self.insert(replaced, parts);
                 self.spec = change.plan.wanted;
+                self.set_delay();
                 control.reconfigured(change.generation, Ok(change.plan.notes));
             }
             _ => self.reconfiguration = Some(change),
@@ -213,8 +219,13 @@ impl Dispatcher {
         let plan = &change.plan;
         let parts = self.open_parts(&plan.added, prepared.added, 0);
         let parts = parts.map_err(|error| error.to_string())?;
-        let started = self.sessions.start(prepared.engines);
+        let started = if prepared.replaces {
+            self.sessions.replace(prepared.engines)
+        } else {
+            self.sessions.start(prepared.engines)
+        };
         started.map_err(|failure| failure.to_string())?;
+        self.batch_gain = prepared.batch_gain.unwrap_or(self.batch_gain);
         self.sessions.retire(prepared.sessions);
         self.shared.set_thresholds(Thresholds::of(&plan.wanted));
         for (spec, rules) in plan.changed.iter().zip(prepared.changed) {

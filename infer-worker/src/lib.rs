@@ -2,8 +2,8 @@
 //!
 //! A frame's way: the dispatcher takes it from the bus, books it and asks its stream's
 //! gate ([`gate`], [`stream`]); it waits in the [`scheduler`], at the [`exchange`], for a free
-//! [`session`]; the session makes a [`tensor`] of it, releases its slot, runs the model
-//! ([`engine`], [`runtime`]) and reads the output as its [`family`] says; the result is
+//! [`session`], which takes it in a [`batch`]; the session makes a [`tensor`] of it, releases its
+//! slot, runs the model ([`engine`], [`runtime`], [`backend`]) and reads the output as its [`family`] says; the result is
 //! published and booked ([`account`]). Whatever happens to it is a result, too: every
 //! frame received ends in detections or in a reason for their absence.
 //!
@@ -21,7 +21,6 @@ use std::time::{Duration, Instant};
 use contract::control::{FromWorker, ToWorker};
 use contract::spec::{InferSpec, Role, WorkerSpec};
 use frame_bus::{Bus, BusError, Listener, Waker};
-use ort::environment::Environment;
 use worker::{Control, Failure};
 
 use crate::dispatcher::{Dispatcher, Place};
@@ -29,6 +28,8 @@ use crate::pool::Pool;
 use crate::runtime::RuntimeError;
 
 pub mod account;
+pub mod backend;
+pub mod batch;
 pub mod dispatcher;
 pub mod engine;
 pub mod exchange;
@@ -73,7 +74,7 @@ pub fn run(spec: WorkerSpec, control: Control) -> Result<(), Failure> {
             )));
         }
     };
-    let (environment, pool) = warm(&infer, &control)?;
+    let pool = warm(&infer, &control)?;
     let description = pool.description();
     tracing::info!("{description}");
     if infer.standby {
@@ -95,7 +96,7 @@ pub fn run(spec: WorkerSpec, control: Control) -> Result<(), Failure> {
     let hook = place.waker.clone();
     control.on_message(move || hook.wake());
     let standby = infer.standby;
-    let mut dispatcher = Dispatcher::open(infer, place, environment, pool.engines)?;
+    let mut dispatcher = Dispatcher::open(infer, place, pool)?;
     if !standby {
         control.send(FromWorker::Ready(description));
     }
@@ -119,7 +120,7 @@ fn wait_for_start(control: &Control) -> bool {
 }
 
 /// Loads the library and the model, and runs it before any frame is taken.
-fn warm(spec: &InferSpec, control: &Control) -> Result<(Environment, Pool), Failure> {
+fn warm(spec: &InferSpec, control: &Control) -> Result<Pool, Failure> {
     let begin = Instant::now();
     let failed = |error: RuntimeError| match error {
         // The model is what it is, but a run may fail for want of memory.
@@ -135,5 +136,5 @@ fn warm(spec: &InferSpec, control: &Control) -> Result<(Environment, Pool), Fail
         elapsed_ms = begin.elapsed().as_millis(),
         "the model is warm"
     );
-    Ok((environment, pool))
+    Ok(pool)
 }

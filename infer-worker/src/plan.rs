@@ -1,6 +1,8 @@
 //! From the spec a worker has to the one it is to have: what changes, or why it cannot. Pure.
 
-use contract::spec::{FrameServiceSpec, InferSpec, InferStreamSpec, Role};
+use std::time::Duration;
+
+use contract::spec::{BatchSpec, FrameServiceSpec, InferSpec, InferStreamSpec, Role};
 
 /// What leads from one spec to another while frames flow.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,6 +46,10 @@ impl Plan {
             notes: thresholds(current, &wanted),
             wanted,
         };
+        if current.batch != plan.wanted.batch {
+            let [from, to] = [current.batch, plan.wanted.batch].map(described);
+            plan.notes.push(format!("batch: {from} to {to}"));
+        }
         plan.compare_streams(&current.streams);
         Ok(plan)
     }
@@ -87,11 +93,13 @@ fn fixed_difference(current: &InferSpec, wanted: &InferSpec) -> Option<&'static 
         family,
         input,
         labels,
+        backend,
         library,
         // Those can change, or say only how a worker begins.
         score_min: _,
         nms_iou: _,
         sessions: _,
+        batch: _,
         streams: _,
         standby: _,
     } = wanted;
@@ -101,6 +109,7 @@ fn fixed_difference(current: &InferSpec, wanted: &InferSpec) -> Option<&'static 
         ("the model's family", *family != current.family),
         ("the model's input", *input != current.input),
         ("the model's labels", *labels != current.labels),
+        ("the model's back end", *backend != current.backend),
         ("the ONNX Runtime library", *library != current.library),
     ];
     let found = changed.into_iter().find(|(_, changed)| *changed);
@@ -118,6 +127,12 @@ fn thresholds(current: &InferSpec, wanted: &InferSpec) -> Vec<String> {
     changed
         .map(|(what, from, to)| format!("{what}: {from} to {to}"))
         .collect()
+}
+
+/// `8 in 5ms`
+fn described(batch: BatchSpec) -> String {
+    let max = batch.max.map_or("auto".to_owned(), |max| max.to_string());
+    format!("{max} in {:?}", Duration::from_micros(batch.delay_us))
 }
 
 fn named_twice(streams: &[InferStreamSpec]) -> Option<String> {
@@ -156,7 +171,9 @@ fn changes(old: &InferStreamSpec, new: &InferStreamSpec) -> Vec<&'static str> {
 mod tests {
     use contract::geometry::PixelSize;
     use contract::name::{StreamName, WorkerId};
-    use contract::spec::{GatewaySpec, InputSpec, ModelFamily, QueuePolicy, RuleSource};
+    use contract::spec::{
+        Backend, BackendSpec, GatewaySpec, InputSpec, ModelFamily, QueuePolicy, RuleSource,
+    };
 
     use super::*;
 
@@ -195,6 +212,8 @@ mod tests {
             score_min: 0.4,
             nms_iou: 0.6,
             sessions: Some(1),
+            batch: BatchSpec::default(),
+            backend: BackendSpec::default(),
             library: None,
             streams: streams.iter().map(|name| stream(name)).collect(),
             standby: false,
@@ -219,6 +238,10 @@ mod tests {
         });
         wanted.streams[2].frames.size.width = 128;
         wanted.score_min = 0.5;
+        wanted.batch = BatchSpec {
+            max: Some(8),
+            delay_us: 5000,
+        };
         let plan = Plan::between(&current, Role::Infer(wanted.clone())).expect("it can be done");
         assert_eq!(plan.removed, ["frames/gone", "frames/resized"]);
         assert_eq!(names(&plan.added), ["new"]);
@@ -228,6 +251,7 @@ mod tests {
             plan.notes,
             [
                 "score: 0.4 to 0.5",
+                "batch: auto in 0ns to 8 in 5ms",
                 "stream gone: removed",
                 "stream gated: rules, priority",
                 "stream resized: opened anew",
@@ -257,9 +281,12 @@ mod tests {
     fn what_makes_another_worker_is_refused_by_name() {
         let current = spec(&["yard"]);
         type Change = (&'static str, fn(&mut InferSpec));
-        let changes: [Change; 4] = [
+        let changes: [Change; 5] = [
             ("file", |spec| spec.file = "/models/other.onnx".into()),
             ("labels", |spec| spec.labels.clear()),
+            ("back end", |spec| {
+                spec.backend.backend = Some(Backend::Cpu);
+            }),
             ("library", |spec| spec.library = Some("/lib/ort.so".into())),
             ("twice", |spec| spec.streams.push(stream("yard"))),
         ];

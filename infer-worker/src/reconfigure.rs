@@ -1,7 +1,7 @@
 //! Going over to another spec while frames flow.
 //!
 //! 1. *Prepared* on a thread of its own: rules are compiled, more sessions are loaded and
-//!    warmed. New streams are opened. Whatever fails until here is the answer, and nothing
+//!    warmed, or all anew where their batches change. New streams are opened. Whatever fails until here is the answer, and nothing
 //!    has changed.
 //! 2. *Applied* between two turns of the main loop: thresholds, sessions, gates, lanes.
 //! 3. Streams that are removed *leave*, while the others go on; then those that come back by
@@ -11,18 +11,22 @@ use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 
 use contract::spec::{InferSpec, Role};
 use frame_bus::Waker;
-use ort::environment::Environment;
 
 use crate::engine::Engine;
 use crate::gate::GateRules;
 use crate::plan::Plan;
-use crate::pool::session_count;
+use crate::pool::{self, Loader, session_count};
+use crate::runtime::RuntimeError;
 
 /// What a plan needs that takes its time to be made.
 #[derive(Debug)]
 pub struct Prepared {
     /// Sessions to be started.
     pub engines: Vec<Engine>,
+    /// They take the place of all that there are: their batches are others.
+    pub replaces: bool,
+    /// What batches gain, as [`crate::pool::batch_gain`] measured it of the new sessions.
+    pub batch_gain: Option<f64>,
     /// How many sessions there are to be.
     pub sessions: usize,
     /// The gates of added streams, by their order in the plan.
@@ -107,8 +111,10 @@ impl Reconfiguration {
 /// The sessions a worker has, and what it takes to load more.
 #[derive(Debug, Clone)]
 pub struct Workforce {
-    /// ONNX Runtime.
-    pub environment: Environment,
+    /// For more of them.
+    pub loader: Loader,
+    /// Most pictures of a run now, as the spec has it.
+    pub batch_max: Option<u32>,
     /// Sessions now.
     pub present: usize,
     /// Sessions that were measured best at start, where they were measured.
@@ -129,13 +135,22 @@ fn prepare(plan: &Plan, workforce: &Workforce, sessions: usize) -> Result<Prepar
     let mut rules = GateRules::compile(model, streams)?;
     let changed = rules.split_off(plan.added.len() + plan.replaced.len());
     let replaced = rules.split_off(plan.added.len());
+    let broken = |error: RuntimeError| format!("model `{model}`: {error}");
+    let replaces = plan.wanted.batch.max != workforce.batch_max;
+    let kept = if replaces { 0 } else { workforce.present };
     let mut engines = Vec::new();
-    for _ in workforce.present..sessions {
-        let engine = Engine::warm(&workforce.environment, &plan.wanted);
-        engines.push(engine.map_err(|error| format!("model `{model}`: {error}"))?);
+    for _ in kept..sessions {
+        let engine = workforce.loader.warm(&plan.wanted, 1);
+        engines.push(engine.map_err(broken)?);
     }
+    let batch_gain = match engines.first_mut().filter(|_| replaces) {
+        Some(engine) => Some(pool::batch_gain(engine).map_err(broken)?),
+        None => None,
+    };
     Ok(Prepared {
         engines,
+        replaces,
+        batch_gain,
         sessions,
         added: rules,
         replaced,

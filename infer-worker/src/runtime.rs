@@ -1,6 +1,6 @@
 //! ONNX Runtime: where its library is found, and sessions of one model.
 //!
-//! A session runs on the thread that calls it and on no other. On a CPU several such
+//! A session runs on the thread that calls it and, on a CPU, on no other. There several such
 //! sessions side by side give more frames a second than one session with as many threads
 //! (`NanoDet` 416 in `f32` on two cores: 91 against 71), and a bigger batch gains nothing.
 
@@ -9,13 +9,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use ort::environment::Environment;
+use ort::ep::ExecutionProviderDispatch;
 use ort::logging::LogLevel;
 use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
 use ort::value::{DynValue, TensorElementType, TensorRef, ValueType};
 
+use crate::backend::BackendError;
 use crate::family::{BindError, Element, Output, Port};
-use crate::tensor::{TensorFormat, TensorValues};
+use crate::tensor::TensorValues;
 
 /// Where set-up puts the library, under the repository's root or beside installed programs.
 const LIBRARY_PLACE: &str = ".deps/onnxruntime/lib/libonnxruntime.so";
@@ -64,9 +66,61 @@ pub enum RuntimeError {
         /// What was found and what was expected.
         source: BindError,
     },
+    /// A model that cannot be run on batches as it is configured.
+    #[error("{}: {source}", path.display())]
+    Batch {
+        /// The path as configured.
+        path: PathBuf,
+        /// What stands in the way.
+        source: BatchError,
+    },
+    /// Nothing that could run it as it is configured.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
     /// The model ran and failed.
     #[error("the model failed: {0}")]
     Run(String),
+}
+
+/// Why a model cannot be run on batches.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BatchError {
+    /// The file fixes how many pictures it takes.
+    #[error(
+        "`batch.max` is {asked}, but the file takes {fixed} of them at a time ({input}): set it to \
+         {fixed}, or export the file with its first dimension left open"
+    )]
+    Fixed {
+        /// In the config.
+        asked: usize,
+        /// In the file.
+        fixed: usize,
+        /// The file's input.
+        input: String,
+    },
+    /// An output is the same whatever the number of pictures.
+    #[error(
+        "the file takes {asked} pictures at a time, but {output} is no output of {asked}: export it \
+         so that the first dimension of each output counts pictures, or, where the file leaves \
+         their number open, set `batch.max` to 1"
+    )]
+    Output {
+        /// Pictures of the run.
+        asked: usize,
+        /// The output, in the shape of that run.
+        output: String,
+    },
+    /// It fails when there is more than one.
+    #[error(
+        "the file says that it takes any number of pictures, but fails on {asked}: {reason}; set \
+         `batch.max` to 1, or export it so that it does not build on their number"
+    )]
+    Run {
+        /// Pictures of the run.
+        asked: usize,
+        /// What ONNX Runtime says.
+        reason: String,
+    },
 }
 
 /// The one environment that ONNX Runtime allows a process; made by the first [`open`].
@@ -135,7 +189,7 @@ fn search_library() -> Result<(ort::environment::EnvironmentBuilder, PathBuf), R
     }
 }
 
-/// A model loaded once; runs on the calling thread only.
+/// A model loaded once.
 #[derive(Debug)]
 pub struct ModelSession {
     session: Session,
@@ -144,23 +198,18 @@ pub struct ModelSession {
 }
 
 impl ModelSession {
-    /// Loads a model file.
-    ///
-    /// # Errors
-    /// When the file cannot be read, or is not a model this library can run.
-    pub fn load(environment: &Environment, file: &Path) -> Result<Self, RuntimeError> {
-        Self::load_with_threads(environment, file, 1)
-    }
-
     /// Loads a model file into a session that takes `threads` threads for one run, the calling
-    /// one among them: for measurements, see the module on why no run of ours does so.
+    /// one among them, and runs on the first of `providers` that can, operator by operator, and else
+    /// on the CPU.
     ///
     /// # Errors
-    /// When the file cannot be read, or is not a model this library can run.
-    pub fn load_with_threads(
+    /// When the file cannot be read, or is not a model this library can run, or a provider
+    /// cannot be had.
+    pub fn load(
         environment: &Environment,
         file: &Path,
         threads: usize,
+        providers: &[ExecutionProviderDispatch],
     ) -> Result<Self, RuntimeError> {
         // ONNX Runtime's own message for a missing file says less than the system's.
         std::fs::File::open(file)
@@ -175,7 +224,8 @@ impl ModelSession {
                 path: file.to_owned(),
                 reason,
             })?;
-        let session = build(environment, file, threads).map_err(|error| RuntimeError::Model {
+        let session = build(environment, file, threads, providers);
+        let session = session.map_err(|error| RuntimeError::Model {
             path: file.to_owned(),
             reason: error.message().trim().to_owned(),
         })?;
@@ -193,17 +243,17 @@ impl ModelSession {
         &self.inputs
     }
 
-    /// What the model gives for an input of this format. A file may leave dimensions of its
-    /// outputs open, so they are taken from a run, on `tensor`.
+    /// What the model gives for a tensor. A file may leave dimensions of its outputs open, so they
+    /// are taken from a run.
     ///
     /// # Errors
     /// When the model fails, or gives something other than tensors of numbers.
     pub fn outputs(
         &mut self,
         tensor: TensorValues<'_>,
-        format: &TensorFormat,
+        dimensions: &[usize],
     ) -> Result<Vec<Port>, RuntimeError> {
-        let shapes = self.run(tensor, format, |outputs| {
+        let shapes = self.run(tensor, dimensions, |outputs| {
             let shapes = outputs.iter().map(|output| output.shape.to_vec());
             shapes.collect::<Vec<_>>()
         })?;
@@ -215,28 +265,15 @@ impl ModelSession {
         Ok(outputs.collect())
     }
 
-    /// Runs the model on one tensor of this format and hands its outputs, in their declared
-    /// order, to `read`; the tensor is not copied, and neither are outputs of `f32`.
+    /// Runs the model on one tensor and hands its outputs, in their declared order, to `read`; the
+    /// tensor is not copied, and neither are outputs of `f32`.
     ///
     /// # Errors
     /// When the model fails, or gives something other than tensors of numbers.
     pub fn run<R>(
         &mut self,
         tensor: TensorValues<'_>,
-        format: &TensorFormat,
-        read: impl FnOnce(&[Output<'_>]) -> R,
-    ) -> Result<R, RuntimeError> {
-        self.run_shaped(tensor, format.dimensions(), read)
-    }
-
-    /// The same for a tensor of any dimensions: a batch, for measurements.
-    ///
-    /// # Errors
-    /// When the model fails, or gives something other than tensors of numbers.
-    pub fn run_shaped<R>(
-        &mut self,
-        tensor: TensorValues<'_>,
-        dimensions: Vec<usize>,
+        dimensions: &[usize],
         read: impl FnOnce(&[Output<'_>]) -> R,
     ) -> Result<R, RuntimeError> {
         let failed = |error: ort::Error| RuntimeError::Run(error.message().trim().to_owned());
@@ -288,7 +325,12 @@ fn output(value: &DynValue, element: Element) -> Result<Output<'_>, ort::Error> 
     Ok(Output { shape, values })
 }
 
-fn build(environment: &Environment, file: &Path, threads: usize) -> Result<Session, ort::Error> {
+fn build(
+    environment: &Environment,
+    file: &Path,
+    threads: usize,
+    providers: &[ExecutionProviderDispatch],
+) -> Result<Session, ort::Error> {
     Session::builder(environment)?
         .with_optimization_level(GraphOptimizationLevel::All)?
         .with_parallel_execution(false)?
@@ -298,6 +340,7 @@ fn build(environment: &Environment, file: &Path, threads: usize) -> Result<Sessi
         .with_inter_op_spinning(false)?
         .with_memory_pattern(true)?
         .with_log_level(LogLevel::Warning)?
+        .with_execution_providers(providers)?
         .commit_from_file(file)
 }
 

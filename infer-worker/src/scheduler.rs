@@ -153,12 +153,19 @@ impl<T> Scheduler<T> {
         let Some(lane) = self.lanes.get(&lane) else {
             return false;
         };
-        match lane.policy {
-            LanePolicy::NewestFirst { .. } => true,
-            LanePolicy::Lossless { pending_max } | LanePolicy::Queued { pending_max, .. } => {
-                lane.pending.len() < pending_max.max(1)
-            }
-        }
+        matches!(lane.policy, LanePolicy::NewestFirst { .. }) || lane.has_room()
+    }
+
+    /// Whether one more frame could wait, in any lane, without displacing another.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.lanes.values().any(Lane::has_room)
+    }
+
+    /// Until when everything that waits can be run on; `None`: for ever.
+    #[must_use]
+    pub fn fresh_until_ns(&self) -> Option<u64> {
+        self.lanes.values().filter_map(Lane::fresh_until_ns).min()
     }
 
     /// Frames waiting.
@@ -205,17 +212,32 @@ fn turn_cost(weight: u32) -> u64 {
 }
 
 impl<T> Lane<T> {
-    fn is_stale(&self, now_ns: u64) -> bool {
+    fn has_room(&self) -> bool {
+        let pending_max = match self.policy {
+            LanePolicy::NewestFirst { .. } => 1,
+            LanePolicy::Lossless { pending_max } | LanePolicy::Queued { pending_max, .. } => {
+                pending_max.max(1)
+            }
+        };
+        self.pending.len() < pending_max
+    }
+
+    /// Until when the oldest frame that waits can be run on.
+    fn fresh_until_ns(&self) -> Option<u64> {
         let staleness_max_ns = match self.policy {
             LanePolicy::NewestFirst { staleness_max_ns }
             | LanePolicy::Queued {
                 staleness_max_ns, ..
             } => staleness_max_ns,
-            LanePolicy::Lossless { .. } => return false,
+            LanePolicy::Lossless { .. } => return None,
         };
-        self.pending
-            .front()
-            .is_some_and(|oldest| now_ns.saturating_sub(oldest.captured_ns) > staleness_max_ns)
+        let oldest = self.pending.front()?;
+        Some(oldest.captured_ns.saturating_add(staleness_max_ns))
+    }
+
+    fn is_stale(&self, now_ns: u64) -> bool {
+        self.fresh_until_ns()
+            .is_some_and(|until_ns| now_ns > until_ns)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The session threads: each owns one engine and runs it on whatever frame is next.
+//! The session threads: each owns one engine and runs it on whatever batch of frames is next.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -11,6 +11,7 @@ use contract::detection::Skip;
 use frame_bus::{BusError, Waker};
 use worker::Failure;
 
+use crate::account::Account;
 use crate::engine::Engine;
 use crate::exchange::{Exchange, lock};
 use crate::family::Thresholds;
@@ -18,12 +19,12 @@ use crate::scheduler::Turn;
 use crate::stream::HeldFrame;
 use crate::tensor::Picture;
 
-/// Sessions are given so long to finish the frame they are on at the end.
+/// Sessions are given so long to finish the batch they are on at the end.
 const FINISH_MAX: Duration = Duration::from_millis(500);
-/// A session longer on one frame than this hangs. The books then say nothing of progress any
+/// A session longer on one batch than this hangs. The books then say nothing of progress any
 /// more, and the supervisor acts.
 const HANG: Duration = Duration::from_secs(10);
-/// Frames that may fail in a row before the model itself is taken to be broken.
+/// Runs that may fail in a row before the model itself is taken to be broken.
 const FAILURES_MAX: u32 = 10;
 
 /// What the dispatcher and its sessions share.
@@ -37,7 +38,8 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// An exchange without lanes; `dispatcher` wakes the main loop.
+    /// An exchange without lanes, in which frames do not wait for company; `dispatcher` wakes the
+    /// main loop.
     #[must_use]
     pub fn new(thresholds: Thresholds, dispatcher: Waker) -> Self {
         Self {
@@ -78,7 +80,7 @@ impl Shared {
 pub struct Sessions {
     shared: Arc<Shared>,
     running: Vec<Handle>,
-    /// Told to end, but perhaps still on a frame.
+    /// Told to end, but perhaps still on a batch.
     retiring: Vec<Handle>,
     /// Each session holds a clone; dropped when no more are to be started.
     alive: Option<SyncSender<()>>,
@@ -89,7 +91,7 @@ pub struct Sessions {
 /// What the dispatcher knows of a session thread.
 #[derive(Debug, Clone, Default)]
 struct Handle {
-    /// When it began on the frame it is on; 0 while it is on none.
+    /// When it began on the batch it is on; 0 while it is on none.
     busy_since_ns: Arc<AtomicU64>,
     retired: Arc<AtomicBool>,
 }
@@ -141,6 +143,7 @@ impl Sessions {
             engine,
             shared: Arc::clone(&self.shared),
             handle: handle.clone(),
+            taken: Vec::new(),
             _alive: self.alive.clone(),
         };
         std::thread::Builder::new()
@@ -150,16 +153,34 @@ impl Sessions {
         Ok(())
     }
 
-    /// Lets all but the first `count` end after the frame they are on.
+    /// Lets all but the first `count` end after the batch they are on.
     pub fn retire(&mut self, count: usize) {
-        for handle in self.running.drain(count.min(self.running.len())..) {
+        let leaving = self.running.split_off(count.min(self.running.len()));
+        self.let_go(leaving);
+    }
+
+    /// Starts one thread an engine, and lets those that there are end after the batch they are on.
+    ///
+    /// # Errors
+    /// When the system gives no more threads: then those that there are stay.
+    pub fn replace(&mut self, engines: Vec<Engine>) -> Result<(), Failure> {
+        let old = self.running.len();
+        self.start(engines)?;
+        let new = self.running.split_off(old);
+        let leaving = std::mem::replace(&mut self.running, new);
+        self.let_go(leaving);
+        Ok(())
+    }
+
+    fn let_go(&mut self, leaving: Vec<Handle>) {
+        for handle in leaving {
             handle.retired.store(true, Ordering::Relaxed);
             self.retiring.push(handle);
         }
         self.shared.exchange.rouse();
     }
 
-    /// A session has been on one frame for too long.
+    /// A session has been on one batch for too long.
     pub fn hangs(&mut self) -> bool {
         // A thread that has ended has dropped its half of the handle.
         self.retiring
@@ -172,12 +193,12 @@ impl Sessions {
         })
     }
 
-    /// Waits, not for long, until every session has finished the frame it is on. The exchange
+    /// Waits, not for long, until every session has finished the batch it is on. The exchange
     /// must be closed.
     pub fn finish(&mut self) {
         self.alive.take();
         if self.ended.recv_timeout(FINISH_MAX) == Err(RecvTimeoutError::Timeout) {
-            tracing::warn!("a session is still running; its frame counts as lost");
+            tracing::warn!("a session is still running; its frames count as lost");
         }
     }
 }
@@ -194,7 +215,15 @@ struct Session {
     engine: Engine,
     shared: Arc<Shared>,
     handle: Handle,
+    /// The frames of the run, by the order in which they were added.
+    taken: Vec<Taken>,
     _alive: Option<SyncSender<()>>,
+}
+
+/// A frame whose tensor has been made, so that its slot is free.
+struct Taken {
+    sequence_number: u64,
+    account: Arc<Account>,
 }
 
 impl Session {
@@ -217,47 +246,102 @@ impl Session {
         let shared = Arc::clone(&self.shared);
         let handle = self.handle.clone();
         let retired = || handle.retired.load(Ordering::Relaxed);
-        while let Some(turn) = shared.exchange.take(monotonic_ns, retired) {
+        let mut batch = Vec::new();
+        let batch_max = self.engine.batch_max();
+        while shared
+            .exchange
+            .take(batch_max, monotonic_ns, retired, &mut batch)
+        {
+            let busy_since_ns = &handle.busy_since_ns;
+            busy_since_ns.store(monotonic_ns(), Ordering::Relaxed);
+            self.run_on(&mut batch)?;
+            busy_since_ns.store(0, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Runs on a batch, and leaves it empty.
+    fn run_on(&mut self, batch: &mut Vec<Turn<HeldFrame>>) -> Result<(), BusError> {
+        let begin = Instant::now();
+        for turn in batch.drain(..) {
             match turn {
                 Turn::Stale { frame, .. } => frame.skip(Skip::Stale)?,
-                Turn::Run { frame, .. } => {
-                    let busy_since_ns = &handle.busy_since_ns;
-                    busy_since_ns.store(monotonic_ns(), Ordering::Relaxed);
-                    self.run_on(frame)?;
-                    busy_since_ns.store(0, Ordering::Relaxed);
+                Turn::Run { frame, .. } => self.take(frame),
+            }
+        }
+        if self.taken.is_empty() {
+            return Ok(());
+        }
+        let Self {
+            engine,
+            shared,
+            taken,
+            ..
+        } = self;
+        engine.set_thresholds(*lock(&shared.thresholds));
+        let mut failure = None;
+        let mut any_result = false;
+        let mut booked = Ok(());
+        let ran = engine.run(|index, inference| {
+            let Taken {
+                sequence_number,
+                account,
+            } = &taken[index];
+            let outcome = match inference {
+                Ok(inference) => {
+                    any_result = true;
+                    account.inferred(*sequence_number, &inference, || begin.elapsed())
+                }
+                Err(error) => {
+                    let sequence_number = *sequence_number;
+                    tracing::warn!(sequence_number, %error, "no result for a frame");
+                    failure = Some(error);
+                    account.skipped(sequence_number, Skip::Failed)
+                }
+            };
+            if booked.is_ok() {
+                booked = outcome;
+            }
+        });
+        booked?;
+        if let Err(error) = ran {
+            tracing::warn!(frames = taken.len(), %error, "no result for a batch");
+            for Taken {
+                sequence_number,
+                account,
+            } in taken.iter()
+            {
+                account.skipped(*sequence_number, Skip::Failed)?;
+            }
+            failure = Some(error);
+        }
+        taken.clear();
+        match failure.filter(|_| !any_result) {
+            None => shared.failures.store(0, Ordering::Relaxed),
+            Some(error) => {
+                let failures = shared.failures.fetch_add(1, Ordering::Relaxed) + 1;
+                if failures >= FAILURES_MAX {
+                    shared.fail(format!("{failures} runs in a row failed: {error}"));
                 }
             }
         }
         Ok(())
     }
 
-    fn run_on(&mut self, held: HeldFrame) -> Result<(), BusError> {
-        let taken = Instant::now();
+    /// Adds a frame to the next run.
+    fn take(&mut self, held: HeldFrame) {
         let frame = held.frame();
         let sequence_number = frame.stamp().sequence_number;
-        let letterbox = self.engine.prepare(&Picture {
+        self.engine.add(&Picture {
             layout: frame.layout(),
             planes: [frame.plane(0), frame.plane(1), frame.plane(2)],
             colour: frame.stamp().colour,
         });
         // The tensor is made: the slot is free for the next frame while the model runs.
         let account = held.release();
-        self.engine.set_thresholds(*lock(&self.shared.thresholds));
-        match self.engine.infer(&letterbox) {
-            Ok(inference) => {
-                self.shared.failures.store(0, Ordering::Relaxed);
-                account.inferred(sequence_number, &inference, || taken.elapsed())
-            }
-            Err(error) => {
-                tracing::warn!(sequence_number, %error, "no result for a frame");
-                account.skipped(sequence_number, Skip::Failed)?;
-                let failures = self.shared.failures.fetch_add(1, Ordering::Relaxed) + 1;
-                if failures >= FAILURES_MAX {
-                    self.shared
-                        .fail(format!("{failures} frames in a row failed: {error}"));
-                }
-                Ok(())
-            }
-        }
+        self.taken.push(Taken {
+            sequence_number,
+            account,
+        });
     }
 }

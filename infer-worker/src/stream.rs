@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use contract::clock::monotonic_ns;
 use contract::detection::Skip;
 use contract::spec::{InferStreamSpec, QueuePolicy};
 use frame_bus::{BusError, Frame, FrameSubscriber, Incoming, Waker};
@@ -293,7 +294,7 @@ impl Stream {
         if self.leaving == Leaving::Closed {
             return held.skip(Skip::Shed);
         }
-        match exchange.offer(self.lane, stamp.captured_ns, held) {
+        match exchange.offer(self.lane, stamp.captured_ns, held, monotonic_ns()) {
             Some(displaced) => displaced.skip(Skip::Shed),
             None => Ok(()),
         }

@@ -212,6 +212,8 @@ impl Planner<'_> {
             score_min: model.score.get(),
             nms_iou: model.nms.get(),
             sessions: model.sessions,
+            batch: model.batch,
+            backend: model.backend_spec(self.config.engine_cache.clone()),
             library: self.config.onnxruntime.clone(),
             streams,
             standby: false,
@@ -368,7 +370,9 @@ impl Planner<'_> {
     }
 
     /// Frames a consumer may hold: a render worker those that come while it waits for
-    /// results, an infer worker one for each session and one to come.
+    /// results, an infer worker one for each session and one to come. Batches change nothing here,
+    /// so that they can change live: they are of many streams, and where one may drop nothing, of
+    /// as many of its frames as these.
     fn held_max(&self, stream: &StreamConfig) -> u32 {
         let awaited = (stream.queue.max_latency.as_millis() * FPS_RECKONED).div_ceil(1000) + 2;
         let sessions_of = |name: &ModelName| {

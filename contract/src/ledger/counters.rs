@@ -148,6 +148,9 @@ counters! {
         model_us,
         /// Microseconds spent making tensors and decoding outputs.
         conversion_us,
+        /// Of each frame the model ran on, how many shared its run, this one among them: divided
+        /// by `inferred`, the mean batch that a frame was in.
+        batch_frames,
     }
 }
 

@@ -7,10 +7,13 @@ use contract::spec::{ColourOrder, InputSpec, ModelFamily};
 use super::{BindError, Element, Port, mismatch};
 use super::{blazeface, centerface, classifier, depth, embedding, nanodet};
 use super::{scrfd, segmentation, ssd, yolov8, yolox};
-use crate::tensor::{ChannelLayout, Normalisation, TensorFormat};
+use crate::tensor::{BatchDimension, ChannelLayout, Normalisation, TensorFormat};
 
 /// Longest side of an input: a tensor of two of them has 200 MB.
 const SIDE_MAX: u32 = 4096;
+
+/// Most pictures of a tensor whose file fixes their number: as many as a config may ask for.
+const BATCH_MAX: usize = 64;
 
 /// What is usual for a family.
 #[derive(Debug, Clone, Copy)]
@@ -46,7 +49,7 @@ fn convention(family: ModelFamily) -> Convention {
 /// The format of the pictures that a model with these inputs is to be given.
 ///
 /// # Errors
-/// When it does not take one picture in colour, or not of the size that is asked for.
+/// When it does not take pictures in colour, or not of the size that is asked for.
 pub fn input(
     family: ModelFamily,
     inputs: &[Port],
@@ -54,7 +57,7 @@ pub fn input(
 ) -> Result<TensorFormat, BindError> {
     let convention = convention(family);
     let picture = Picture::of(inputs).ok_or_else(|| {
-        let expected = "one input for one picture, f32 or u8, [?,3,H,W] or [?,H,W,3]";
+        let expected = "one input for pictures, f32 or u8, [?,3,H,W] or [?,H,W,3]";
         mismatch(family, expected.to_owned(), inputs)
     })?;
     let asked = spec.size.unwrap_or(convention.size);
@@ -85,7 +88,7 @@ pub fn input(
         normalisation,
         padding: convention.padding,
         bytes: picture.bytes,
-        batched: picture.batched,
+        batch: picture.batch,
     })
 }
 
@@ -95,15 +98,21 @@ struct Picture {
     width: Option<u32>,
     height: Option<u32>,
     bytes: bool,
-    batched: bool,
+    batch: BatchDimension,
 }
 
 impl Picture {
     fn of(inputs: &[Port]) -> Option<Self> {
         let [input] = inputs else { return None };
-        let (batched, dimensions) = match input.shape[..] {
-            [-1 | 1, first, second, third] => (true, [first, second, third]),
-            [first, second, third] => (false, [first, second, third]),
+        let (batch, dimensions) = match input.shape[..] {
+            [-1, first, second, third] => (BatchDimension::Open, [first, second, third]),
+            [pictures, first, second, third] => {
+                let pictures = usize::try_from(pictures).ok()?;
+                let fixed = (1..=BATCH_MAX).contains(&pictures);
+                let fixed = fixed.then_some(BatchDimension::Fixed(pictures))?;
+                (fixed, [first, second, third])
+            }
+            [first, second, third] => (BatchDimension::Absent, [first, second, third]),
             _ => return None,
         };
         // Where the channels are left open, planes are by far the more usual.
@@ -129,7 +138,7 @@ impl Picture {
                 Element::U8 => true,
                 Element::I32 | Element::I64 | Element::Other => return None,
             },
-            batched,
+            batch,
         })
     }
 }
@@ -178,13 +187,13 @@ mod tests {
     fn the_file_goes_before_the_config_and_that_before_the_family() {
         let open = InputSpec::default();
         let fixed = resolve(ModelFamily::Yolov8, &[1, 3, 384, 640], &open).expect("it fits");
-        assert_eq!(fixed.dimensions(), [1, 3, 384, 640]);
+        assert_eq!(fixed.dimensions(1), [1, 3, 384, 640]);
         let any = resolve(ModelFamily::Yolov8, &[-1, 3, -1, -1], &open).expect("any size");
-        assert_eq!(any.dimensions(), [1, 3, 640, 640]);
+        assert_eq!(any.dimensions(1), [1, 3, 640, 640]);
         assert_eq!((any.colour, any.padding), (ColourOrder::Rgb, 114.0));
         assert_eq!(any.normalisation, Normalisation::UNIT);
         let asked = resolve(ModelFamily::Yolov8, &[-1, 3, -1, -1], &spec(320, 192));
-        assert_eq!(asked.expect("any size").dimensions(), [1, 3, 192, 320]);
+        assert_eq!(asked.expect("any size").dimensions(1), [1, 3, 192, 320]);
         let same = resolve(ModelFamily::Yolov8, &[1, 3, 192, 320], &spec(320, 192));
         assert!(same.is_ok(), "{same:?}");
 
@@ -202,20 +211,29 @@ mod tests {
 
     #[test]
     fn layouts_are_told_apart() {
-        let open = InputSpec::default();
+        let default = InputSpec::default();
         let layout = |shape: &[i64]| {
-            let format = resolve(ModelFamily::Ssd, shape, &open);
-            format.map(|format| (format.layout, format.batched, format.size.width))
+            let format = resolve(ModelFamily::Ssd, shape, &default);
+            format.map(|format| (format.layout, format.batch, format.size.width))
         };
         let (planar, interleaved) = (ChannelLayout::Planar, ChannelLayout::Interleaved);
-        assert_eq!(layout(&[1, 3, 200, 300]), Ok((planar, true, 300)));
-        assert_eq!(layout(&[3, 200, 300]), Ok((planar, false, 300)));
-        assert_eq!(layout(&[-1, -1, -1, -1]), Ok((planar, true, 320)));
-        assert_eq!(layout(&[-1, 200, 100, 3]), Ok((interleaved, true, 100)));
-        assert_eq!(layout(&[1, -1, -1, 3]), Ok((interleaved, true, 320)));
+        let (one, open) = (BatchDimension::Fixed(1), BatchDimension::Open);
+        assert_eq!(layout(&[1, 3, 200, 300]), Ok((planar, one, 300)));
+        assert_eq!(
+            layout(&[3, 200, 300]),
+            Ok((planar, BatchDimension::Absent, 300))
+        );
+        assert_eq!(
+            layout(&[4, 3, 200, 300]),
+            Ok((planar, BatchDimension::Fixed(4), 300))
+        );
+        assert_eq!(layout(&[-1, -1, -1, -1]), Ok((planar, open, 320)));
+        assert_eq!(layout(&[-1, 200, 100, 3]), Ok((interleaved, open, 100)));
+        assert_eq!(layout(&[1, -1, -1, 3]), Ok((interleaved, one, 320)));
         for wrong in [
             &[1, 1, 200, 300][..],
-            &[2, 3, 200, 300],
+            &[65, 3, 200, 300],
+            &[0, 3, 200, 300],
             &[3, 9000, 1],
             &[10],
         ] {
@@ -226,7 +244,7 @@ mod tests {
             );
         }
         let two = [port("a", &[1, 3, 32, 32]), port("b", &[1, 3, 32, 32])];
-        assert!(input(ModelFamily::Ssd, &two, &open).is_err());
+        assert!(input(ModelFamily::Ssd, &two, &default).is_err());
     }
 
     #[test]

@@ -18,13 +18,14 @@ use std::time::Duration;
 use contract::control::FromWorker;
 use contract::name::WorkerId;
 use contract::spec::{BusSpec, InferSpec};
-use contract::study::{AgreementAnswer, Answer, InputsAnswer, Question, StudySpec};
+use contract::study::{AgreementAnswer, Answer, BackendsAnswer, InputsAnswer, Question, StudySpec};
 use frame_bus::Bus;
 use ort::environment::Environment;
 use worker::{Control, Failure};
 
+use crate::backend;
 use crate::engine::{Engine, Inference};
-use crate::pool;
+use crate::pool::{self, Loader};
 use crate::runtime::{self, RuntimeError};
 use crate::tensor::TensorValues;
 use frames::KeptFrame;
@@ -49,8 +50,23 @@ pub fn run(
     control: &Control,
 ) -> Result<(), Failure> {
     let examiner = Examiner { study, control };
-    let library = models(&study.question)[0].library.as_deref();
+    let library = match &study.question {
+        Question::Backends { library } => library.as_deref(),
+        question => {
+            let model = models(question).into_iter().next();
+            model.and_then(|model| model.library.as_deref())
+        }
+    };
     let environment = runtime::open(library).map_err(|error| failure(&error))?;
+    if let Question::Backends { .. } = study.question {
+        let answer = Answer::Backends(BackendsAnswer {
+            library: ort::info().to_owned(),
+            gpus: backend::gpus(),
+            backends: backend::examine(&environment),
+        });
+        control.send(FromWorker::Studied(Box::new(answer)));
+        return Ok(());
+    }
     // A model that cannot work is found before a long clip is decoded.
     let engines = examiner.load(&environment)?;
     let bus =
@@ -62,7 +78,7 @@ pub fn run(
     Ok(())
 }
 
-/// The models of a question, at least one.
+/// The models of a question.
 fn models(question: &Question) -> Vec<&InferSpec> {
     match question {
         Question::Inputs { model, .. } | Question::Speed { model, .. } => vec![model],
@@ -70,6 +86,7 @@ fn models(question: &Question) -> Vec<&InferSpec> {
             original,
             candidate,
         } => vec![original, candidate],
+        Question::Backends { .. } => Vec::new(),
     }
 }
 
@@ -93,7 +110,10 @@ impl Examiner<'_> {
     fn load(&self, environment: &Environment) -> Result<Vec<Engine>, Failure> {
         let load = |model: &InferSpec| {
             self.progress(format!("loading {}", model.file.display()));
-            Engine::warm(environment, model).map_err(|error| failure(&error))
+            let progress = |text| self.progress(text);
+            let loaded = Loader::first(environment, model, 1, progress);
+            let (_, engine, _) = loaded.map_err(|error| failure(&error))?;
+            Ok(engine)
         };
         models(&self.study.question).into_iter().map(load).collect()
     }
@@ -117,6 +137,7 @@ impl Examiner<'_> {
                 let speed = speed::measure(environment, model, &frames, cores, progress);
                 Ok(Answer::Speed(speed.map_err(|error| failure(&error))?))
             }
+            Question::Backends { .. } => Err(Failure::failed("that question is not about frames")),
             Question::Agreement { candidate, .. } => {
                 let [original, changed] = &mut engines[..] else {
                     return Err(Failure::failed("a comparison takes two models"));
@@ -185,11 +206,11 @@ impl Examiner<'_> {
                 index + 1,
                 judged.len()
             ));
-            let letterbox = original.prepare(&frame.picture());
-            let (truth, time) = timed(|| original.infer(&letterbox))?;
+            original.prepare(&frame.picture());
+            let (truth, time) = timed(|| original.infer())?;
             original_times.push(time);
-            let letterbox = candidate.prepare(&frame.picture());
-            let (found, time) = timed(|| candidate.infer(&letterbox))?;
+            candidate.prepare(&frame.picture());
+            let (found, time) = timed(|| candidate.infer())?;
             candidate_times.push(time);
             precision.add_frame(truth.findings.detections(), found.findings.detections());
         }

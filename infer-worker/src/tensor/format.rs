@@ -40,7 +40,7 @@ pub enum ChannelLayout {
     Interleaved,
 }
 
-/// What a model takes: one picture.
+/// What a model takes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TensorFormat {
     /// Size of the picture.
@@ -55,21 +55,38 @@ pub struct TensorFormat {
     pub padding: f32,
     /// Bytes instead of 32-bit floats.
     pub bytes: bool,
-    /// The tensor has a first dimension, of 1, that counts pictures.
-    pub batched: bool,
+    /// How many pictures a tensor holds.
+    pub batch: BatchDimension,
+}
+
+/// The first dimension of a tensor, which counts pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BatchDimension {
+    /// There is none: one picture.
+    Absent,
+    /// Always so many.
+    Fixed(usize),
+    /// As many as there are.
+    Open,
 }
 
 impl TensorFormat {
-    /// Dimensions of the tensor.
+    /// Dimensions of a tensor of so many pictures.
     #[must_use]
-    pub fn dimensions(&self) -> Vec<usize> {
+    pub fn dimensions(&self, pictures: usize) -> Vec<usize> {
         let (width, height) = (self.size.width as usize, self.size.height as usize);
         let picture = match self.layout {
             ChannelLayout::Planar => [3, height, width],
             ChannelLayout::Interleaved => [height, width, 3],
         };
-        let batch = self.batched.then_some(1);
+        let batch = (self.batch != BatchDimension::Absent).then_some(pictures);
         batch.into_iter().chain(picture).collect()
+    }
+
+    /// Values of one picture.
+    #[must_use]
+    pub fn values(&self) -> usize {
+        3 * self.pixels()
     }
 
     /// Pixels of the picture.

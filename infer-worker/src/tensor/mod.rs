@@ -1,4 +1,4 @@
-//! From an I420 picture to a letterboxed, normalised tensor in one pass.
+//! From I420 pictures to a tensor of letterboxed, normalised ones, each in one pass.
 //!
 //! A row of the tensor is made from two rows of each plane: the rows are blended
 //! first, at the picture's width, because that loop is contiguous; then the blended
@@ -26,7 +26,7 @@ use pulp::{Arch, Simd, WithSimd};
 
 use crate::letterbox::Letterbox;
 
-pub use format::{ChannelLayout, Normalisation, TensorFormat};
+pub use format::{BatchDimension, ChannelLayout, Normalisation, TensorFormat};
 
 /// Samples of a blended row. A power of two, so that a masked index needs no bounds check.
 const ROW_SAMPLES: usize = SIDE_MAX as usize;
@@ -69,6 +69,9 @@ pub enum TensorValues<'a> {
 }
 
 /// Makes the tensors of one session; owns the tensor and all scratch rows.
+///
+/// The tensor has a *place* for each picture of a batch. A place keeps what it held until it is
+/// written again, so pictures of one size after the other need no new padding.
 #[derive(Debug)]
 pub struct TensorMaker {
     format: TensorFormat,
@@ -77,28 +80,34 @@ pub struct TensorMaker {
     tensor: Vec<f32>,
     /// The tensor in bytes; empty where the model takes floats.
     bytes: Vec<u8>,
+    /// Where the picture lies in each place; `None`: it holds padding only.
+    places: Vec<Option<Letterbox>>,
     arch: Arch,
 }
 
 impl TensorMaker {
-    /// A maker of tensors of one format.
+    /// A maker of tensors of one format, of up to so many pictures.
     #[must_use]
-    pub fn new(format: TensorFormat) -> Self {
+    pub fn new(format: TensorFormat, places: usize) -> Self {
         let size = PixelSize {
             width: 16,
             height: 16,
         };
-        let values = 3 * format.pixels();
+        let places = places.max(1);
+        let values = places * format.values();
         let mut maker = Self {
             plan: Plan::new(size, format.size),
             scratch: Scratch::new(format.size.width as usize),
             tensor: vec![0.0; values],
             bytes: vec![0; if format.bytes { values } else { 0 }],
+            places: vec![None; places],
             arch: Arch::new(),
             format,
         };
-        maker.pad();
-        maker.round();
+        for place in 0..places {
+            maker.pad(place);
+            maker.round(place);
+        }
         maker
     }
 
@@ -108,60 +117,87 @@ impl TensorMaker {
         &self.format
     }
 
-    /// The tensor last made; before the first, only padding.
+    /// Most pictures of a tensor.
     #[must_use]
-    pub fn tensor(&self) -> TensorValues<'_> {
+    pub fn places(&self) -> usize {
+        self.places.len()
+    }
+
+    /// The first so many places of the tensor.
+    #[must_use]
+    pub fn tensor(&self, places: usize) -> TensorValues<'_> {
+        let values = places.min(self.places()) * self.format.values();
         if self.format.bytes {
-            TensorValues::Bytes(&self.bytes)
+            TensorValues::Bytes(&self.bytes[..values])
         } else {
-            TensorValues::Floats(&self.tensor)
+            TensorValues::Floats(&self.tensor[..values])
         }
     }
 
-    /// Makes the tensor of a picture and says where in it the picture lies.
-    pub fn make(&mut self, picture: &Picture<'_>) -> Letterbox {
+    /// Writes a picture into a place and says where in it the picture lies.
+    pub fn make(&mut self, place: usize, picture: &Picture<'_>) -> Letterbox {
         if self.plan.letterbox.picture != picture.layout.size {
             self.plan = Plan::new(picture.layout.size, self.format.size);
-            self.pad();
         }
+        let letterbox = self.plan.letterbox;
+        if self.places[place] != Some(letterbox) {
+            self.pad(place);
+            self.places[place] = Some(letterbox);
+        }
+        let values = self.format.values();
         self.arch.dispatch(Fill {
             picture,
             plan: &self.plan,
             transform: Transform::new(picture.colour, &self.format),
             format: &self.format,
             scratch: &mut self.scratch,
-            tensor: &mut self.tensor,
+            tensor: &mut self.tensor[place * values..][..values],
         });
-        self.round();
-        self.plan.letterbox
+        self.round(place);
+        letterbox
     }
 
-    /// Fills the whole tensor with padding; the picture is written over it.
-    fn pad(&mut self) {
-        let values = self.format.padding_values();
+    /// Fills a place with padding, where a model takes more pictures than there are.
+    pub fn clear(&mut self, place: usize) {
+        if self.places[place].take().is_some() {
+            self.pad(place);
+            self.round(place);
+        }
+    }
+
+    /// Fills a whole place with padding; the picture is written over it.
+    fn pad(&mut self, place: usize) {
+        let (padding, values) = (self.format.padding_values(), self.format.values());
+        let tensor = &mut self.tensor[place * values..][..values];
         match self.format.layout {
             ChannelLayout::Planar => {
-                let planes = self.tensor.chunks_exact_mut(self.format.pixels());
-                for (plane, value) in planes.zip(values) {
+                let planes = tensor.chunks_exact_mut(self.format.pixels());
+                for (plane, value) in planes.zip(padding) {
                     plane.fill(value);
                 }
             }
             ChannelLayout::Interleaved => {
-                for pixel in self.tensor.chunks_exact_mut(3) {
-                    pixel.copy_from_slice(&values);
+                for pixel in tensor.chunks_exact_mut(3) {
+                    pixel.copy_from_slice(&padding);
                 }
             }
         }
     }
 
-    /// Makes the bytes, where the model takes such.
+    /// Makes the bytes of a place, where the model takes such.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "the cast saturates, and values are not negative"
     )]
-    fn round(&mut self) {
-        for (byte, value) in self.bytes.iter_mut().zip(&self.tensor) {
+    fn round(&mut self, place: usize) {
+        if !self.format.bytes {
+            return;
+        }
+        let values = self.format.values();
+        let range = place * values..(place + 1) * values;
+        let bytes = self.bytes[range.clone()].iter_mut();
+        for (byte, value) in bytes.zip(&self.tensor[range]) {
             *byte = (value + 0.5) as u8;
         }
     }

@@ -16,7 +16,7 @@ fn format(width: u32, height: u32) -> TensorFormat {
         normalisation: NORMALISATION,
         padding: 0.0,
         bytes: false,
-        batched: true,
+        batch: BatchDimension::Open,
     }
 }
 
@@ -130,7 +130,7 @@ impl Image {
 }
 
 fn floats(maker: &TensorMaker) -> &[f32] {
-    match maker.tensor() {
+    match maker.tensor(1) {
         TensorValues::Floats(values) => values,
         TensorValues::Bytes(_) => panic!("bytes"),
     }
@@ -144,7 +144,7 @@ fn largest_difference(tensor: &[f32], reference: &[f64]) -> f64 {
 }
 
 fn assert_close(maker: &mut TensorMaker, image: &Image, matrix: ColourMatrix) {
-    maker.make(&image.picture(matrix));
+    maker.make(0, &image.picture(matrix));
     let reference = image.reference(matrix, maker.format());
     let difference = largest_difference(floats(maker), &reference);
     assert!(difference < 1e-3, "{:?}: {difference}", image.layout.size);
@@ -152,7 +152,7 @@ fn assert_close(maker: &mut TensorMaker, image: &Image, matrix: ColourMatrix) {
 
 #[test]
 fn real_sizes_match_the_definition() {
-    let mut maker = TensorMaker::new(format(416, 416));
+    let mut maker = TensorMaker::new(format(416, 416), 1);
     for (width, height) in [(768, 576), (640, 272), (1920, 1080), (176, 144), (272, 640)] {
         for matrix in [ColourMatrix::Bt601, ColourMatrix::Bt709] {
             let image = Image::noise(width, height, u64::from(width * height));
@@ -165,12 +165,15 @@ fn real_sizes_match_the_definition() {
 fn every_layout_and_order_matches_the_definition() {
     for layout in [ChannelLayout::Planar, ChannelLayout::Interleaved] {
         for colour in ColourOrder::ALL {
-            let mut maker = TensorMaker::new(TensorFormat {
-                layout,
-                colour,
-                padding: 114.0,
-                ..format(96, 64)
-            });
+            let mut maker = TensorMaker::new(
+                TensorFormat {
+                    layout,
+                    colour,
+                    padding: 114.0,
+                    ..format(96, 64)
+                },
+                1,
+            );
             for (width, height) in [(80, 60), (33, 91), (192, 64)] {
                 let image = Image::noise(width, height, 5);
                 assert_close(&mut maker, &image, ColourMatrix::Bt601);
@@ -181,17 +184,20 @@ fn every_layout_and_order_matches_the_definition() {
 
 #[test]
 fn bytes_are_the_nearest_to_the_definition() {
-    let mut maker = TensorMaker::new(TensorFormat {
-        layout: ChannelLayout::Interleaved,
-        normalisation: Normalisation::NONE,
-        padding: 114.0,
-        bytes: true,
-        ..format(96, 64)
-    });
+    let mut maker = TensorMaker::new(
+        TensorFormat {
+            layout: ChannelLayout::Interleaved,
+            normalisation: Normalisation::NONE,
+            padding: 114.0,
+            bytes: true,
+            ..format(96, 64)
+        },
+        1,
+    );
     let image = Image::noise(75, 64, 3);
-    maker.make(&image.picture(ColourMatrix::Bt709));
+    maker.make(0, &image.picture(ColourMatrix::Bt709));
     let reference = image.reference(ColourMatrix::Bt709, maker.format());
-    let TensorValues::Bytes(bytes) = maker.tensor() else {
+    let TensorValues::Bytes(bytes) = maker.tensor(1) else {
         panic!("floats");
     };
     assert_eq!(bytes.len(), reference.len());
@@ -204,18 +210,18 @@ fn bytes_are_the_nearest_to_the_definition() {
 #[test]
 fn dimensions_follow_the_layout() {
     let planar = format(96, 64);
-    assert_eq!(planar.dimensions(), [1, 3, 64, 96]);
+    assert_eq!(planar.dimensions(1), [1, 3, 64, 96]);
     let interleaved = TensorFormat {
         layout: ChannelLayout::Interleaved,
-        batched: false,
+        batch: BatchDimension::Absent,
         ..planar
     };
-    assert_eq!(interleaved.dimensions(), [64, 96, 3]);
+    assert_eq!(interleaved.dimensions(1), [64, 96, 3]);
 }
 
 #[test]
 fn the_least_and_the_largest_sides_are_taken() {
-    let mut maker = TensorMaker::new(format(64, 64));
+    let mut maker = TensorMaker::new(format(64, 64), 1);
     for (width, height) in [(1, 1), (2, 2), (1, 300), (SIDE_MAX, 2), (3, SIDE_MAX)] {
         let image = Image::noise(width, height, 7);
         assert_close(&mut maker, &image, ColourMatrix::Bt601);
@@ -230,21 +236,56 @@ fn a_smaller_picture_leaves_nothing_of_a_larger_one() {
             padding: 114.0,
             ..format(96, 96)
         };
-        let mut maker = TensorMaker::new(format);
-        maker.make(&Image::noise(96, 96, 1).picture(ColourMatrix::Bt601));
+        let mut maker = TensorMaker::new(format, 1);
+        maker.make(0, &Image::noise(96, 96, 1).picture(ColourMatrix::Bt601));
         assert_close(&mut maker, &Image::noise(96, 33, 2), ColourMatrix::Bt601);
         assert_close(&mut maker, &Image::noise(21, 96, 3), ColourMatrix::Bt601);
     }
 }
 
 #[test]
+fn each_place_holds_its_own_picture_and_padding_once_cleared() {
+    for bytes in [false, true] {
+        let one = TensorFormat {
+            bytes,
+            padding: 114.0,
+            ..format(96, 64)
+        };
+        let values = |maker: &TensorMaker, places: usize| match maker.tensor(places) {
+            TensorValues::Floats(values) => values.to_vec(),
+            TensorValues::Bytes(values) => values.iter().map(|byte| f32::from(*byte)).collect(),
+        };
+        let alone = |image: &Image| {
+            let mut maker = TensorMaker::new(one, 1);
+            maker.make(0, &image.picture(ColourMatrix::Bt601));
+            values(&maker, 1)
+        };
+        let images = [(80, 60, 1), (33, 91, 2), (192, 64, 3), (80, 60, 4)];
+        let images = images.map(|(width, height, seed)| Image::noise(width, height, seed));
+        let mut maker = TensorMaker::new(one, 3);
+        let empty = values(&maker, 1);
+        for pictures in images.windows(3) {
+            for (place, image) in pictures.iter().enumerate() {
+                maker.make(place, &image.picture(ColourMatrix::Bt601));
+            }
+            let wanted: Vec<_> = pictures.iter().flat_map(alone).collect();
+            assert_eq!(values(&maker, 3), wanted);
+            assert_eq!(values(&maker, 2), wanted[..2 * one.values()]);
+        }
+        maker.clear(1);
+        assert_eq!(values(&maker, 3)[one.values()..2 * one.values()], empty);
+        assert_eq!(values(&maker, 1), alone(&images[1]));
+    }
+}
+
+#[test]
 fn white_black_and_out_of_range_are_clamped() {
     let mut image = Image::noise(16, 16, 1);
-    let mut maker = TensorMaker::new(format(32, 32));
+    let mut maker = TensorMaker::new(format(32, 32), 1);
     for (luma, value) in [(16, 0.0), (0, 0.0), (235, 255.0), (255, 255.0)] {
         image.bytes.fill(128);
         image.bytes[..image.layout.offsets[1]].fill(luma);
-        maker.make(&image.picture(ColourMatrix::Bt601));
+        maker.make(0, &image.picture(ColourMatrix::Bt601));
         let blue = (value - NORMALISATION.mean[0]) / NORMALISATION.deviation[0];
         assert!((floats(&maker)[0] - blue).abs() < 1e-4, "luma {luma}");
     }
@@ -262,7 +303,7 @@ proptest! {
         let mut maker = TensorMaker::new(TensorFormat {
             layout,
             ..format(input_width, input_height)
-        });
+        }, 1);
         assert_close(&mut maker, &Image::noise(width, height, seed), matrix);
     }
 }

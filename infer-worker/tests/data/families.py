@@ -137,6 +137,62 @@ def ssd_torchvision():
     model.save("ssd_torchvision")
 
 
+class Batch:
+    """A classifier of the channels, as below, but of each picture on its own: [N, 3, 8, 8] to [N, 3]."""
+
+    def __init__(self, pictures):
+        self.image = helper.make_tensor_value_info("images", TensorProto.FLOAT, [pictures, 3, 8, 8])
+        self.pictures, self.nodes, self.constants = pictures, [], []
+
+    def add(self, operator, inputs, output, **attributes):
+        self.nodes.append(helper.make_node(operator, inputs, [output], **attributes))
+        return output
+
+    def constant(self, name, values, dtype):
+        self.constants.append(numpy_helper.from_array(np.asarray(values, dtype), name))
+        return name
+
+    def save(self, name):
+        outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [self.pictures, 3])]
+        graph = helper.make_graph(self.nodes, name, [self.image], outputs, self.constants)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+        onnx.checker.check_model(model)
+        onnx.save(model, FOLDER / f"{name}.onnx")
+
+
+def classifier_batch():
+    """As classifier, for any number of pictures."""
+    model = Batch("N")
+    model.add("ReduceMean", ["images"], "logits", axes=[2, 3], keepdims=0)
+    model.save("classifier_batch")
+
+
+def classifier_four():
+    """As classifier, for four pictures at a time."""
+    model = Batch(4)
+    model.add("ReduceMean", ["images"], "logits", axes=[2, 3], keepdims=0)
+    model.save("classifier_four")
+
+
+def classifier_reshaped():
+    """Says that it takes any number of pictures, but was exported from a run on one."""
+    model = Batch("N")
+    rows = model.add("Reshape", ["images", model.constant("shape", [1, 3, 64], np.int64)], "rows")
+    model.add("ReduceMean", [rows], "logits", axes=[2], keepdims=0)
+    model.save("classifier_reshaped")
+
+
+def classifier_fails_on_white():
+    """As classifier_batch, but fails when one of its pictures has white: an index beyond a table of two."""
+    model = Batch("N")
+    model.add("ReduceMean", ["images"], "means", axes=[2, 3], keepdims=0)
+    model.add("ReduceMax", ["images"], "brightest", keepdims=0)
+    model.add("Cast", [model.add("Relu", ["brightest"], "positive")], "index", to=TensorProto.INT64)
+    model.add("Gather", [model.constant("table", [0, 0], np.float32), "index"], "nothing")
+    model.add("Add", ["means", "nothing"], "logits")
+    model.save("classifier_fails_on_white")
+
+
 def classifier():
     """Takes R, G, B with ImageNet's statistics. Its classes are the channels, its logits their means."""
     model = Model(["N", 3, 8, 8])
@@ -169,7 +225,7 @@ def segmentation():
     model.save("segmentation")
 
 
-for write in (
+WRITERS = (
     yolox,
     yolov8,
     yolov8_final,
@@ -180,5 +236,10 @@ for write in (
     embedding,
     depth,
     segmentation,
-):
+    classifier_batch,
+    classifier_four,
+    classifier_reshaped,
+    classifier_fails_on_white,
+)
+for write in WRITERS:
     write()

@@ -2,6 +2,7 @@
 //! reference in `tools/reference` finds. Families without a file that set-up could fetch run
 //! small graphs instead, written by `tests/data/families.py`.
 
+mod batches;
 mod graphs;
 mod support;
 

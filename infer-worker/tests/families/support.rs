@@ -6,7 +6,7 @@ use contract::alignment::{FACE_LANDMARKS, FACE_SIDE, Similarity};
 use contract::detection::Detection;
 use contract::findings::Findings;
 use contract::geometry::{I420Layout, PixelSize};
-use contract::spec::{InferSpec, InputSpec, ModelFamily};
+use contract::spec::{BackendSpec, BatchSpec, InferSpec, InputSpec, ModelFamily};
 use frame_bus::ColourMatrix;
 use infer_worker::engine::Engine;
 use infer_worker::runtime::{self, RuntimeError};
@@ -109,7 +109,7 @@ impl Image {
         Self { layout, bytes }
     }
 
-    fn picture(&self) -> Picture<'_> {
+    pub(crate) fn picture(&self) -> Picture<'_> {
         let layout = &self.layout;
         let plane = |plane: usize| {
             &self.bytes[layout.offsets[plane]..][..layout.strides[plane] * layout.rows[plane]]
@@ -154,6 +154,8 @@ pub(crate) fn spec(family: ModelFamily, file: PathBuf, labels: usize) -> InferSp
         score_min: 0.4,
         nms_iou: 0.3,
         sessions: Some(1),
+        batch: BatchSpec::default(),
+        backend: BackendSpec::default(),
         library: None,
         streams: Vec::new(),
         standby: false,
@@ -170,8 +172,8 @@ pub(crate) fn load(spec: &InferSpec) -> Result<Engine, RuntimeError> {
 pub(crate) fn findings_of(spec: &InferSpec, images: &[Image]) -> Vec<Findings> {
     let mut engine = load(spec).unwrap_or_else(|error| panic!("{error}"));
     let findings = images.iter().map(|image| {
-        let letterbox = engine.prepare(&image.picture());
-        engine.infer(&letterbox).expect("the model runs").findings
+        engine.prepare(&image.picture());
+        engine.infer().expect("the model runs").findings
     });
     findings.collect()
 }

@@ -1,6 +1,7 @@
 //! The whole worker on a real bus, with the real model and library: every frame gets an
 //! outcome, the books balance, and what is found is what the reference finds.
 
+mod batches;
 mod gates;
 mod reconfigure;
 mod support;
@@ -275,7 +276,7 @@ fn the_order_to_drain_is_kept_though_a_stream_does_not_end() {
 }
 
 #[test]
-fn frames_that_fail_are_results_too_until_there_are_ten_in_a_row() {
+fn frames_that_fail_are_results_too_until_there_are_ten_runs_in_a_row() {
     let mut world = World::new(&["a"], SMALL, QueuePolicy::Wait, |_| ());
     let mut worker = world.start("infer-worker/tests/data/fails_on_white.onnx", Some(1), 0);
     assert!(
@@ -304,7 +305,7 @@ fn frames_that_fail_are_results_too_until_there_are_ten_in_a_row() {
     assert_eq!(failure.exit(), WorkerExit::Failed);
     let text = failure.to_string();
     assert!(
-        text.contains("10 frames in a row failed: the model failed"),
+        text.contains("10 runs in a row failed: the model failed"),
         "{text}"
     );
     assert_eq!(world.streams[0].book.read().failed, 19);

@@ -14,8 +14,8 @@ use contract::ledger::InferCounters;
 use contract::motion::Cells;
 use contract::name::{ModelName, StreamName, WorkerId};
 use contract::spec::{
-    FrameServiceSpec, InferSpec, InferStreamSpec, InputSpec, ModelFamily, QueuePolicy, Role,
-    RuleSource, WorkerSpec,
+    BackendSpec, BatchSpec, FrameServiceSpec, InferSpec, InferStreamSpec, InputSpec, ModelFamily,
+    QueuePolicy, Role, RuleSource, WorkerSpec,
 };
 use frame_bus::supervision::{BASE, Root};
 use frame_bus::{
@@ -153,6 +153,8 @@ impl World {
             score_min: 0.4,
             nms_iou: 0.6,
             sessions,
+            batch: BatchSpec::default(),
+            backend: BackendSpec::default(),
             library: None,
             standby: false,
             streams: self

@@ -1,13 +1,15 @@
 //! `sluice doctor`: what this machine has and lacks, each with what to do.
 //!
 //! The supervisor links neither GStreamer nor ONNX Runtime, so it looks for the
-//! files and asks GStreamer's own tool.
+//! files, and asks GStreamer's own tool and an infer worker.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use contract::exit::Exit;
+use contract::spec::Backend;
+use contract::study::{Answer, BackendState, BackendsAnswer, Question};
 use frame_bus::budget::{SHARED_MEMORY, free_bytes};
 use frame_bus::supervision::{BASE, leftovers};
 use nix::sys::resource::{Resource, getrlimit};
@@ -15,6 +17,7 @@ use serde::Serialize;
 
 use super::text::print_table;
 use super::{CommandError, Format, print_json};
+use crate::models::study;
 use crate::models::tool::Tool;
 use crate::store;
 
@@ -80,6 +83,7 @@ pub(super) fn doctor(
     out: &mut impl Write,
 ) -> Result<Exit, CommandError> {
     let mut checks = vec![programs(), onnxruntime()];
+    checks.extend(back_ends());
     checks.extend(gstreamer());
     checks.extend([
         shared_memory(),
@@ -169,6 +173,55 @@ fn onnxruntime() -> Check {
             ),
         ),
     }
+}
+
+/// What an infer worker could run models on: only a process that loads ONNX Runtime knows.
+fn back_ends() -> Vec<Check> {
+    let question = Question::Backends { library: None };
+    match study::ask(question, &[], 0, &mut |_| ()) {
+        Ok(Answer::Backends(answer)) => checks_of(&answer),
+        Ok(_) => vec![unknown("the infer worker answered another question")],
+        Err(error) => vec![unknown(&error.to_string())],
+    }
+}
+
+/// Without ONNX Runtime, or programs, there is a failure already.
+fn unknown(reason: &str) -> Check {
+    let text = format!("an infer worker cannot say which there are: {reason}");
+    Check::new("back ends", Verdict::Warn, text)
+}
+
+fn checks_of(answer: &BackendsAnswer) -> Vec<Check> {
+    let states = answer.backends.iter();
+    states
+        .map(|BackendState { backend, missing }| {
+            let (name, cost) = match backend {
+                Backend::Cpu => ("back end cpu", "nothing runs"),
+                Backend::Openvino => (
+                    "back end openvino",
+                    "models of 32-bit floats cannot run in bf16, twice as quick on CPUs that have it",
+                ),
+                Backend::Cuda => ("back end cuda", "models run on the CPU"),
+                Backend::Tensorrt => (
+                    "back end tensorrt",
+                    "models have no engine built for the GPU, nor half precision",
+                ),
+            };
+            let Some(missing) = missing else {
+                let gpus = answer.gpus.join(", ");
+                let where_it_is = if backend.is_gpu() { &gpus } else { &answer.library };
+                return Check::new(name, Verdict::Ok, where_it_is.clone());
+            };
+            // Without a GPU, or a wish for it, nothing is amiss.
+            let is_amiss = match backend {
+                Backend::Cpu => true,
+                Backend::Openvino => false,
+                Backend::Cuda | Backend::Tensorrt => !answer.gpus.is_empty(),
+            };
+            let verdict = if is_amiss { Verdict::Warn } else { Verdict::Ok };
+            Check::new(name, verdict, format!("not here, so {cost}: {missing}"))
+        })
+        .collect()
 }
 
 fn gstreamer() -> Vec<Check> {
@@ -356,6 +409,41 @@ mod tests {
         let text = "processor\t: 0\nflags\t\t: fpu sse avx avx2 avx512f avx512_vnni\n";
         assert_eq!(vector_flags(text), ["avx2", "avx512f", "avx512_vnni"]);
         assert!(vector_flags("").is_empty());
+    }
+
+    #[test]
+    fn a_missing_back_end_is_amiss_only_where_there_is_a_gpu() {
+        let state = |backend, missing: Option<&str>| BackendState {
+            backend,
+            missing: missing.map(str::to_owned),
+        };
+        let mut answer = BackendsAnswer {
+            library: "1.31".to_owned(),
+            gpus: Vec::new(),
+            backends: vec![
+                state(Backend::Tensorrt, Some("libnvinfer.so.10 is not found")),
+                state(Backend::Cuda, None),
+                state(Backend::Cpu, None),
+                state(Backend::Openvino, Some("no such provider")),
+            ],
+        };
+        let verdicts = |answer: &BackendsAnswer| {
+            let checks = checks_of(answer).into_iter();
+            checks.map(|check| check.verdict).collect::<Vec<_>>()
+        };
+        assert_eq!(verdicts(&answer), [Verdict::Ok; 4]);
+        answer.gpus = vec!["NVIDIA L4".to_owned()];
+        assert_eq!(verdicts(&answer)[..2], [Verdict::Warn, Verdict::Ok]);
+        let checks = checks_of(&answer);
+        assert_eq!(
+            checks[0].text,
+            "not here, so models have no engine built for the GPU, nor half precision: \
+             libnvinfer.so.10 is not found"
+        );
+        assert_eq!(
+            (checks[1].text.as_str(), checks[2].text.as_str()),
+            ("NVIDIA L4", "1.31")
+        );
     }
 
     #[test]

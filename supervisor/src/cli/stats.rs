@@ -215,6 +215,35 @@ struct StreamStats<'a> {
     closed: bool,
     lost: u64,
     latencies: Vec<&'a LatencyRow>,
+    models: Vec<ModelStats<'a>>,
+}
+
+/// What a model's runs were like.
+#[derive(Debug, PartialEq, Serialize)]
+struct ModelStats<'a> {
+    book: &'a str,
+    frames: u64,
+    /// Frames of a run, on average over frames.
+    batch: f64,
+    /// Milliseconds of a frame in the model: its share of its run.
+    model_ms: f64,
+    /// Milliseconds making its tensor and reading the outputs.
+    conversion_ms: f64,
+}
+
+impl<'a> ModelStats<'a> {
+    /// `None` where the model did not run.
+    #[expect(clippy::cast_precision_loss, reason = "shown with two decimals")]
+    fn of(book: &'a str, infer: &InferCounters) -> Option<Self> {
+        let mean = |sum: u64| sum as f64 / infer.inferred as f64;
+        (infer.inferred > 0).then(|| Self {
+            book,
+            frames: infer.inferred,
+            batch: mean(infer.batch_frames),
+            model_ms: mean(infer.model_us) / 1e3,
+            conversion_ms: mean(infer.conversion_us) / 1e3,
+        })
+    }
 }
 
 pub(super) fn stats(
@@ -259,7 +288,13 @@ fn stream_stats<'a>(
         book.insert(&row.counter, row.value);
     }
     let books = stream_books(&by_book);
+    let of_models = by_book.iter().filter_map(|(book, counters)| {
+        let is_model = book.starts_with("infer:") || book.starts_with("infer-crops:");
+        let infer = is_model.then(|| read::<InferCounters>(counters))?;
+        ModelStats::of(book, &infer)
+    });
     StreamStats {
+        models: of_models.collect(),
         stream,
         equations: equations(&books),
         closed: books.check_closed().is_ok(),
@@ -431,6 +466,13 @@ fn print_stream(out: &mut impl Write, stats: &StreamStats<'_>) -> Result<(), Com
             latency.frames
         )?;
     }
+    for model in &stats.models {
+        writeln!(
+            out,
+            "  {:<14} {:.2} frames a batch, {:.2} ms a frame in the model, {:.2} beside it",
+            model.book, model.batch, model.model_ms, model.conversion_ms
+        )?;
+    }
     Ok(())
 }
 
@@ -534,6 +576,27 @@ mod tests {
             ]
         );
         assert!(equations.iter().all(|equation| equation.balanced));
+    }
+
+    #[test]
+    fn a_models_runs_are_means_over_its_frames() {
+        let infer = InferCounters {
+            inferred: 4,
+            // One alone, and three together.
+            batch_frames: 10,
+            model_us: 20_000,
+            conversion_us: 1000,
+            ..Default::default()
+        };
+        let stats = ModelStats::of("infer:people", &infer).expect("it ran");
+        assert_eq!(
+            (stats.batch, stats.model_ms, stats.conversion_ms),
+            (2.5, 5.0, 0.25)
+        );
+        assert_eq!(
+            ModelStats::of("infer:people", &InferCounters::default()),
+            None
+        );
     }
 
     #[test]

@@ -63,9 +63,23 @@ pub fn parse(text: &str, path: &Path, environment: Environment<'_>) -> Result<Ru
     let config = read(&reader, &absolute, environment, &mut texts);
     let (diagnostics, files) = reader.into_found();
     match config {
-        Some(config) if diagnostics.is_empty() => Ok(RunConfig { files, ..config }),
+        Some(config) if diagnostics.is_empty() => Ok(RunConfig {
+            files,
+            engine_cache: engine_cache(environment),
+            ..config
+        }),
         _ => Err(Problems::new(path, diagnostics, texts, files)),
     }
+}
+
+/// Engines can be built anew from what is kept elsewhere, and are good for any run of this user on
+/// this machine: so they lie where the XDG base directory specification has such files.
+fn engine_cache(environment: Environment<'_>) -> Option<PathBuf> {
+    let named = environment("XDG_CACHE_HOME").map(PathBuf::from);
+    let named = named.filter(|path| path.is_absolute());
+    let home = || Some(Path::new(&environment("HOME")?).join(".cache"));
+    let base = named.or_else(home).filter(|path| path.is_absolute())?;
+    Some(base.join("sluice/tensorrt"))
 }
 
 fn read(
@@ -121,4 +135,28 @@ fn read_bytes(path: &Path, bytes_max: u64) -> Result<Vec<u8>, String> {
         return Err(format!("is larger than {bytes_max} bytes"));
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn engines_are_kept_where_caches_are() {
+        let cache = |variables: &[(&str, &str)]| {
+            let value = |name: &str| {
+                let mut variables = variables.iter();
+                let found = variables.find(|(known, _)| *known == name);
+                found.map(|(_, value)| (*value).to_owned())
+            };
+            engine_cache(&value)
+        };
+        let (home, named) = (("HOME", "/home/me"), ("XDG_CACHE_HOME", "/cache"));
+        assert_eq!(cache(&[home, named]), Some("/cache/sluice/tensorrt".into()));
+        let in_home = Some("/home/me/.cache/sluice/tensorrt".into());
+        assert_eq!(cache(&[home]), in_home);
+        assert_eq!(cache(&[home, ("XDG_CACHE_HOME", "here")]), in_home);
+        assert_eq!(cache(&[("HOME", "")]), None);
+        assert_eq!(cache(&[]), None);
+    }
 }

@@ -5,7 +5,9 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use contract::findings::Finds;
-use contract::spec::{ColourOrder, InputSpec, ModelFamily};
+use contract::spec::{
+    Backend, BackendSpec, BatchSpec, ColourOrder, InputSpec, ModelFamily, Precision,
+};
 
 use super::Fraction;
 use super::code;
@@ -71,8 +73,55 @@ pub(super) const MODEL: Section = Section {
             kind: Kind::IntegerOr(1, 256, "auto"),
             absent: Absent::Default("auto"),
         },
+        Key {
+            name: "batch",
+            doc: "How many pictures, of any streams, share a run.",
+            kind: Kind::Section(&BATCH),
+            absent: Absent::Optional,
+        },
+        Key {
+            name: "backend",
+            doc: "What runs it. `auto`: the first that can be used of tensorrt, cuda and cpu, and                   openvino where `precision` asks for it; any other is used or is an error.",
+            kind: Kind::Choice(&BACKENDS),
+            absent: Absent::Default(AUTO),
+        },
+        Key {
+            name: "device",
+            doc: "Which GPU, from 0, as CUDA counts them.",
+            kind: Kind::Integer(0, 63),
+            absent: Absent::Default("0"),
+        },
+        Key {
+            name: "precision",
+            doc: "What it calculates in. `auto`: fp16 with tensorrt, else what the file's values are.",
+            kind: Kind::Choice(&PRECISIONS),
+            absent: Absent::Default(AUTO),
+        },
     ],
 };
+
+/// The keys of a model's batches.
+const BATCH: Section = Section {
+    name: "batch",
+    doc: "How many pictures share a run of a model, and how long one waits for others.",
+    keys: &[
+        Key {
+            name: "max",
+            doc: "Most pictures of a run. `auto`: as many as the file fixes; else 1 on a CPU, where more                   gain nothing, and 8 on a GPU.",
+            kind: Kind::IntegerOr(1, 64, AUTO),
+            absent: Absent::Default(AUTO),
+        },
+        Key {
+            name: "delay",
+            doc: "Under load a picture waits for others so long at most, where fuller batches were                   measured to be quicker. Nothing waits on an idle model.",
+            kind: Kind::Duration(0, 1000),
+            absent: Absent::Default("5ms"),
+        },
+    ],
+};
+
+/// Stands for what is found out at start.
+const AUTO: &str = "auto";
 
 /// The keys of a model's input.
 const INPUT: Section = Section {
@@ -118,6 +167,28 @@ const FAMILIES: [&str; ModelFamily::ALL.len()] = {
     names
 };
 
+/// The back ends by name, for the table of keys.
+const BACKENDS: [&str; 1 + Backend::ALL.len()] = {
+    let mut names = [AUTO; 1 + Backend::ALL.len()];
+    let mut index = 0;
+    while index < Backend::ALL.len() {
+        names[1 + index] = Backend::ALL[index].as_str();
+        index += 1;
+    }
+    names
+};
+
+/// The precisions by name, for the table of keys.
+const PRECISIONS: [&str; 1 + Precision::ALL.len()] = {
+    let mut names = [AUTO; 1 + Precision::ALL.len()];
+    let mut index = 0;
+    while index < Precision::ALL.len() {
+        names[1 + index] = Precision::ALL[index].as_str();
+        index += 1;
+    }
+    names
+};
+
 /// The orders of colours by name, for the table of keys.
 const COLOURS: [&str; 2] = [ColourOrder::ALL[0].as_str(), ColourOrder::ALL[1].as_str()];
 
@@ -138,6 +209,14 @@ pub struct ModelConfig {
     pub nms: Fraction,
     /// One-thread sessions run in parallel; `None`: as many as measured best at start.
     pub sessions: Option<u32>,
+    /// How many pictures share a run.
+    pub batch: BatchSpec,
+    /// What runs it; `None`: the best that is there.
+    pub backend: Option<Backend>,
+    /// Which GPU, from 0.
+    pub device: u32,
+    /// What it calculates in; `None`: what is usual for the back end.
+    pub precision: Option<Precision>,
 }
 
 impl ModelConfig {
@@ -155,6 +234,13 @@ impl ModelConfig {
             None => family.and_then(nms_default),
         };
         let sessions = fields.integer_or_word("sessions");
+        let batch = fields.section("batch").map(|batch| read_batch(&batch));
+        let named = |name| Backend::ALL.into_iter().find(|b| b.as_str() == name);
+        let backend = fields.choice("backend").and_then(named);
+        let named = |name| Precision::ALL.into_iter().find(|p| p.as_str() == name);
+        let precision = fields.choice("precision").and_then(named);
+        check_backend(fields, backend, precision);
+        let device = fields.integer("device");
         Some(Self {
             file: file?,
             family: family?,
@@ -163,7 +249,59 @@ impl ModelConfig {
             score: score?,
             nms: nms?,
             sessions: sessions?,
+            batch: batch??,
+            backend,
+            device: device?,
+            precision,
         })
+    }
+
+    /// What an infer worker is told of what runs it. `cache`: where engines are kept.
+    #[must_use]
+    pub fn backend_spec(&self, cache: Option<PathBuf>) -> BackendSpec {
+        BackendSpec {
+            backend: self.backend,
+            device: self.device,
+            precision: self.precision,
+            cache,
+        }
+    }
+}
+
+fn read_batch(fields: &Fields<'_>) -> Option<BatchSpec> {
+    let (max, delay) = (fields.integer_or_word("max"), fields.duration("delay"));
+    let delay_us = u64::try_from(delay?.as_micros()).unwrap_or(u64::MAX);
+    Some(BatchSpec {
+        max: max?,
+        delay_us,
+    })
+}
+
+/// Reports what would have no meaning for a back end.
+fn check_backend(fields: &Fields<'_>, backend: Option<Backend>, precision: Option<Precision>) {
+    let Some(backend) = backend else { return };
+    let (reader, name) = (fields.reader, backend.as_str());
+    let report = |key: &str, message: String, help: String| {
+        let problem = reader.problem(code::WRONG_VALUE, &fields.span(key), message);
+        reader.report(problem.helped(help));
+    };
+    let precision = precision.filter(|asked| !backend.precisions().contains(asked));
+    if let Some(precision) = precision {
+        let possible = backend
+            .precisions()
+            .iter()
+            .map(|p| format!("`{}`", p.as_str()));
+        let possible = possible.collect::<Vec<_>>().join(", ");
+        let message = format!(
+            "`backend: {name}` cannot be told to use {}",
+            precision.as_str()
+        );
+        let help = format!("leave `precision` out, or write one of {possible}");
+        report("precision", message, help);
+    }
+    if fields.node("device").is_some() && !backend.is_gpu() {
+        let message = format!("`device` is a GPU, and `backend: {name}` uses none");
+        report("device", message, "leave `device` out".to_owned());
     }
 }
 

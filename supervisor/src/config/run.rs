@@ -94,6 +94,8 @@ pub struct RunConfig {
     pub models: BTreeMap<ModelName, ModelConfig>,
     /// `libonnxruntime.so`, absolute; `None`: the places set-up puts it.
     pub onnxruntime: Option<PathBuf>,
+    /// Where engines that took minutes to build are kept; `None`: nowhere.
+    pub engine_cache: Option<PathBuf>,
     /// The streams; at least one.
     pub streams: BTreeMap<StreamName, StreamConfig>,
     /// Where encoded streams are served.
@@ -166,6 +168,7 @@ impl RunConfig {
             files: Vec::new(),
             models,
             onnxruntime: onnxruntime.flatten(),
+            engine_cache: None,
             streams,
             gateway: gateway?,
             retention: retention?,

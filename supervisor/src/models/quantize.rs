@@ -209,8 +209,8 @@ impl Making<'_> {
             ..original.clone()
         };
         let question = Question::Agreement {
-            original,
-            candidate,
+            original: Box::new(original),
+            candidate: Box::new(candidate),
         };
         match study::ask(question, &self.sources, FRAMES_MAX, progress)? {
             Answer::Agreement(agreement) => Ok(agreement),

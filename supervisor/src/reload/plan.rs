@@ -476,6 +476,8 @@ fn infer_changes(old: &InferSpec, new: &InferSpec) -> Changes {
         score_min,
         nms_iou,
         sessions,
+        batch,
+        backend,
         library,
         streams,
         standby: _,
@@ -486,14 +488,16 @@ fn infer_changes(old: &InferSpec, new: &InferSpec) -> Changes {
         ("nms", *nms_iou != old.nms_iou),
     ];
     let mut changes = Changes::of(
-        thresholds
-            .into_iter()
-            .chain([("sessions", *sessions != old.sessions)]),
+        thresholds.into_iter().chain([
+            ("sessions", *sessions != old.sessions),
+            ("batch", *batch != old.batch),
+        ]),
         [
             ("file", *file != old.file),
             ("family", *family != old.family),
             ("input", *input != old.input),
             ("labels", *labels != old.labels),
+            ("back end", *backend != old.backend),
             ("names", *model != old.model || *library != old.library),
         ],
     );

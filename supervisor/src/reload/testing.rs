@@ -81,9 +81,11 @@ pub(super) fn drawn(bytes: &[u8]) -> String {
         let labels = draw(&["[person, car]", "[person, car]", "[person]"]);
         let score = draw(&["0.4", "0.5"]);
         let sessions = draw(&["2", "3"]);
+        let batch = draw(&["{}", "{}", "{max: 8}"]);
+        let backend = draw(&["auto", "auto", "cpu"]);
         writeln!(
             text,
-            "  {model}: {{file: {file}, family: nanodet, labels: {labels}, score: {score}, sessions: {sessions}}}"
+            "  {model}: {{file: {file}, family: nanodet, labels: {labels}, score: {score}, sessions: {sessions}, batch: {batch}, backend: {backend}}}"
         )
         .expect("a string");
     }

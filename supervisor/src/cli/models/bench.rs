@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use contract::exit::Exit;
-use contract::study::{Answer, ConfigurationSpeed, Question, SpeedAnswer};
+use contract::study::{Answer, BatchSpeed, ConfigurationSpeed, Question, SpeedAnswer};
 
 use super::choice::choose;
 use super::{BenchArguments, CommandError, Progress, check_clips, print_json, study_failed};
@@ -15,6 +15,9 @@ use crate::models::study::{self, StudyError};
 const FRAMES_MAX: u32 = 48;
 /// Sessions that get less of the cores than this are in somebody's way.
 const PROCESSOR_SHARE_MIN: f64 = 0.9;
+/// Batches that give less than this many times the frames of single ones are not worth their
+/// latency: what an infer worker takes for the limit, too.
+const BATCH_GAIN_MIN: f64 = 1.1;
 
 pub(super) fn bench(
     arguments: &BenchArguments,
@@ -62,9 +65,16 @@ fn print(
     let kind = if is_generated { "generated" } else { "real" };
     writeln!(
         out,
-        "{}, {} cores, {} {kind} frames; times are medians in ms\n",
-        speed.model, speed.cores, speed.frames
+        "{} on {}, {} cores, {} {kind} frames; times are medians in ms",
+        speed.model,
+        speed.backend.as_str(),
+        speed.cores,
+        speed.frames
     )?;
+    if !speed.passed_over.is_empty() {
+        writeln!(out, "not {}", speed.passed_over)?;
+    }
+    writeln!(out)?;
     let cells = |row: &ConfigurationSpeed| {
         vec![
             row.sessions.to_string(),
@@ -89,16 +99,31 @@ fn print(
     print_table(out, &header, &rows)?;
     writeln!(out)?;
     if let [_, _, ..] = speed.batches[..] {
-        let cells = speed
-            .batches
-            .iter()
-            .map(|row| vec![row.batch.to_string(), format!("{:.2}", row.model_ms)]);
+        let cells = speed.batches.iter().map(|row| {
+            vec![
+                row.batch.to_string(),
+                row.sessions.to_string(),
+                format!("{:.1}", row.frames_per_second),
+                format!("{:.2}", row.batch_ms),
+                format!("{:.2}", row.model_ms),
+                format!("{:.2}", row.processor_ms),
+            ]
+        });
         let rows: Vec<_> = cells.collect();
-        print_table(out, &["batch", "model, a frame"], &rows)?;
-        writeln!(out)?;
-    } else {
-        writeln!(out, "the file fixes its batch: one frame at a time\n")?;
+        let header = [
+            "batch",
+            "sessions",
+            "frames/s",
+            "a batch",
+            "model, a frame",
+            "processor, a frame",
+        ];
+        print_table(out, &header, &rows)?;
     }
+    if let Some(limit) = &speed.batch_limit {
+        writeln!(out, "no larger batches: {limit}")?;
+    }
+    writeln!(out)?;
     for line in verdict(speed) {
         writeln!(out, "{line}")?;
     }
@@ -131,11 +156,47 @@ fn verdict(speed: &SpeedAnswer) -> Vec<String> {
             shape(row)
         ));
     }
+    let batch = best_batch(speed);
+    if let ([first, _, ..], Some((best, gain))) = (&speed.batches[..], batch) {
+        lines.push(if best.batch == first.batch {
+            "batches: none gives so many more frames that it is worth waiting for".to_owned()
+        } else {
+            format!(
+                "batches of {}: {gain:.2} times the frames, each done after {:.1} ms instead of {:.1}",
+                best.batch, best.batch_ms, first.batch_ms
+            )
+        });
+    }
     // A run has sessions of one thread only.
     if let Some(row) = rows.filter(|row| row.threads == 1).max_by(by_rate) {
-        lines.push(format!("in a run config: `sessions: {}`", row.sessions));
+        let batch = batch.map_or(1, |(best, _)| best.batch);
+        lines.push(format!(
+            "in a run config: `sessions: {}`, `batch: {{max: {batch}}}`",
+            row.sessions
+        ));
     }
     lines
+}
+
+/// The smallest batch that gives nearly as many frames as any, if that is worth it, else the first,
+/// of single frames; and how many times as many frames it gives. On a CPU that is a matter of
+/// processor time, whatever other programs were doing; a GPU's time is what passes.
+fn best_batch(speed: &SpeedAnswer) -> Option<(&BatchSpeed, f64)> {
+    let batches = &speed.batches;
+    let first = batches.first()?;
+    let gain = |row: &BatchSpeed| {
+        if speed.backend.is_gpu() {
+            row.frames_per_second / first.frames_per_second
+        } else {
+            first.processor_ms / row.processor_ms
+        }
+    };
+    let most = batches.iter().map(gain).fold(0.0, f64::max);
+    if most < BATCH_GAIN_MIN {
+        return Some((first, 1.0));
+    }
+    let mut rows = batches.iter().map(|row| (row, gain(row)));
+    rows.find(|(_, gain)| BATCH_GAIN_MIN * gain >= most)
 }
 
 /// `2 sessions of 1 thread`
@@ -151,7 +212,21 @@ fn shape(row: &ConfigurationSpeed) -> String {
 
 #[cfg(test)]
 mod tests {
+    use contract::spec::Backend;
+
     use super::*;
+
+    fn batches(rates: &[f64]) -> Vec<BatchSpeed> {
+        let row = |(index, rate): (usize, &f64)| BatchSpeed {
+            batch: 1 << index,
+            sessions: 2,
+            frames_per_second: *rate,
+            batch_ms: 10.0 * (index + 1) as f64,
+            model_ms: 5.0,
+            processor_ms: 10.0,
+        };
+        rates.iter().enumerate().map(row).collect()
+    }
 
     fn row(sessions: usize, threads: usize, rate: f64, time: f64) -> ConfigurationSpeed {
         ConfigurationSpeed {
@@ -177,14 +252,41 @@ mod tests {
                 row(2, 1, 91.0, 22.1),
                 row(1, 2, 71.0, 14.0),
             ],
+            backend: Backend::Cpu,
+            passed_over: String::new(),
             batches: Vec::new(),
+            batch_limit: None,
         };
         assert_eq!(
             verdict(&speed),
             [
                 "most frames a second: 2 sessions of 1 thread (91)",
                 "soonest done with a frame: 1 session of 2 threads (14.0 ms)",
-                "in a run config: `sessions: 2`",
+                "in a run config: `sessions: 2`, `batch: {max: 1}`",
+            ]
+        );
+        let last_two = |backend, rates: &[f64]| {
+            let speed = SpeedAnswer {
+                backend,
+                batches: batches(rates),
+                ..speed.clone()
+            };
+            verdict(&speed).split_off(2)
+        };
+        let single = [
+            "batches: none gives so many more frames that it is worth waiting for",
+            "in a run config: `sessions: 2`, `batch: {max: 1}`",
+        ];
+        let little = [100.0, 103.0, 107.0, 101.0];
+        assert_eq!(last_two(Backend::Cuda, &little), single);
+        // Other programs came and went: a frame took the same processor time in all batches.
+        assert_eq!(last_two(Backend::Cpu, &[100.0, 95.0, 140.0, 160.0]), single);
+        // Eight give a little more than four, and take longer.
+        assert_eq!(
+            last_two(Backend::Cuda, &[100.0, 170.0, 240.0, 250.0]),
+            [
+                "batches of 4: 2.40 times the frames, each done after 30.0 ms instead of 10.0",
+                "in a run config: `sessions: 2`, `batch: {max: 4}`",
             ]
         );
         let mut busy = speed;

@@ -127,6 +127,8 @@ fn spec(config: &RunConfig, word: &str) -> Result<InferSpec, CommandError> {
         score_min: model.score.get(),
         nms_iou: model.nms.get(),
         sessions: model.sessions,
+        batch: model.batch,
+        backend: model.backend_spec(config.engine_cache.clone()),
         library: config.onnxruntime.clone(),
         streams: Vec::new(),
         standby: false,
