@@ -3,6 +3,7 @@
 //! codes. Nothing here opens a file, a socket or shared memory; the only thing
 //! read from outside is the clock.
 
+pub mod best_shot;
 pub mod clock;
 pub mod control;
 pub mod detection;

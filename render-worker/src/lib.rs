@@ -9,9 +9,11 @@
 mod actions;
 mod analysis;
 mod best_shot;
+mod cascade;
 pub mod crop;
 mod crops;
 pub mod encode;
+mod findings;
 pub mod join;
 mod output;
 pub mod overlay;

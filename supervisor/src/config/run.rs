@@ -16,7 +16,7 @@ use super::reader::{Fields, Reader};
 use super::redact::redact;
 use super::rules::RuleFiles;
 use super::store::RETENTION;
-use super::stream::{Around, DEFAULTS, STREAM};
+use super::stream::{Around, DEFAULTS, STREAM, StreamRules};
 use super::table::{Absent, Key, Kind, Section};
 use super::{GatewayConfig, ModelConfig, RetentionConfig, SourceFile, StreamConfig, code, expand};
 
@@ -151,7 +151,7 @@ impl RunConfig {
             .map(|library| reader.file("ONNX Runtime library", &library));
         let all_read = models.len() == fields.map("models").len();
         let mut rule_files = RuleFiles::new(reader, all_read.then_some(&models));
-        let streams = read_streams(&fields, &mut rule_files);
+        let streams = read_streams(&fields, all_read.then_some(&models), &mut rule_files);
         texts.append(&mut rule_files.into_texts());
         let gateway = fields
             .section("gateway")
@@ -197,6 +197,7 @@ fn read_models(fields: &Fields<'_>) -> BTreeMap<ModelName, ModelConfig> {
 /// The streams that are right; the problems of the others are reported.
 fn read_streams(
     fields: &Fields<'_>,
+    read_models: Option<&BTreeMap<ModelName, ModelConfig>>,
     rule_files: &mut RuleFiles<'_>,
 ) -> BTreeMap<StreamName, StreamConfig> {
     let reader = fields.reader;
@@ -207,7 +208,10 @@ fn read_streams(
     let names = fields.map("models").iter();
     let mut around = Around {
         models: names.map(|entry| entry.key.text.as_str()).collect(),
-        rules: rules.and_then(|rules| rule_files.get(&rules)),
+        read_models,
+        rules: rules.map_or(StreamRules::None, |rules| {
+            StreamRules::of(rule_files.get(&rules))
+        }),
         rule_files,
     };
     let entries = fields.map("streams");

@@ -9,6 +9,9 @@ use contract::name::ModelName;
 use contract::spec::OverlaySpec;
 use dsl::yaml::Node;
 
+use super::best_shots::BEST_SHOTS;
+use super::cascade::CASCADE;
+use super::classes::Classes;
 use super::encode::ENCODE;
 use super::motion::MOTION;
 use super::output::OUTPUT;
@@ -21,8 +24,8 @@ use super::store::STORE;
 use super::table::{Absent, Key, Kind, Section, list_text};
 use super::tracker::TRACKER;
 use super::{
-    EncodeConfig, MotionConfig, OutputsConfig, QueueConfig, RetryConfig, RulesConfig, SourceConfig,
-    TrackerConfig,
+    BestShotsConfig, CascadeConfig, EncodeConfig, ModelConfig, MotionConfig, OutputsConfig,
+    QueueConfig, RetryConfig, RulesConfig, SourceConfig, TrackerConfig,
 };
 use super::{code, labels, overlay};
 
@@ -92,6 +95,12 @@ const INFER: Key = Key {
     kind: Kind::List(&Kind::Name(contract::name::NAME_BYTES_MAX)),
     absent: Absent::Optional,
 };
+const CASCADES: Key = Key {
+    name: "cascades",
+    doc: "Second models that look at tracks again and again.",
+    kind: Kind::List(&Kind::Section(&CASCADE)),
+    absent: Absent::Optional,
+};
 const PRIORITY: Key = Key {
     name: "priority",
     doc: "Weight of this stream when models cannot keep up with all.",
@@ -102,6 +111,12 @@ const TRACKER_KEY: Key = Key {
     name: "tracker",
     doc: TRACKER.doc,
     kind: Kind::Section(&TRACKER),
+    absent: Absent::Optional,
+};
+const BEST_SHOTS_KEY: Key = Key {
+    name: "best_shots",
+    doc: "Write the best picture of each track when it ends. `off`, or absent: none is written.",
+    kind: Kind::SectionOr(&BEST_SHOTS, "off"),
     absent: Absent::Optional,
 };
 const OVERLAY_KEY: Key = Key {
@@ -157,8 +172,10 @@ pub(super) const STREAM: Section = Section {
         MOTION_KEY,
         QUEUE_KEY,
         INFER,
+        CASCADES,
         PRIORITY,
         TRACKER_KEY,
+        BEST_SHOTS_KEY,
         LABELS,
         RULES,
         OVERLAY_KEY,
@@ -183,8 +200,10 @@ pub(super) const DEFAULTS: Section = Section {
         MOTION_KEY,
         QUEUE_KEY,
         INFER,
+        CASCADES,
         PRIORITY,
         TRACKER_KEY,
+        BEST_SHOTS_KEY,
         LABELS,
         OVERLAY_KEY,
         ENCODE_KEY,
@@ -211,10 +230,14 @@ pub struct StreamConfig {
     pub queue: QueueConfig,
     /// The models that look at it, in the order written, none twice.
     pub infer: Vec<ModelName>,
+    /// Tracks that are shown to second models.
+    pub cascades: Vec<CascadeConfig>,
     /// Weight when demand exceeds capacity, 1 or more.
     pub priority: u32,
     /// How detections become tracks.
     pub tracker: TrackerConfig,
+    /// Of which tracks the best picture is written when they end; `None`: of none.
+    pub best_shots: Option<BestShotsConfig>,
     /// Words that rules and gates may ask for.
     pub labels: BTreeMap<String, String>,
     /// Zones, lines, gates and rules; shared by the streams that name the same file.
@@ -231,12 +254,60 @@ pub struct StreamConfig {
 
 /// What a stream is read against.
 pub(super) struct Around<'a, 'r> {
-    /// Names of the models there are.
+    /// Names of the models that were written.
     pub(super) models: Vec<&'a str>,
+    /// The models; `None` when some could not be read.
+    pub(super) read_models: Option<&'a BTreeMap<ModelName, ModelConfig>>,
     /// The run's rules.
-    pub(super) rules: Option<Arc<RulesConfig>>,
+    pub(super) rules: StreamRules,
     /// Reads rule files of streams.
     pub(super) rule_files: &'a mut RuleFiles<'r>,
+}
+
+impl Around<'_, '_> {
+    /// The class names of some models; `None`: it is not known of which.
+    pub(super) fn classes(&self, models: Option<&[ModelName]>) -> Classes<'_> {
+        let known = self.read_models.zip(models);
+        known.map_or_else(Classes::unknown, |(known, models)| {
+            Classes::of(known.iter().filter(|(name, _)| models.contains(name)))
+        })
+    }
+}
+
+/// The rules of a stream.
+#[derive(Debug, Clone)]
+pub(super) enum StreamRules {
+    /// It has none.
+    None,
+    /// Their file is wrong, which was reported.
+    Wrong,
+    /// These.
+    Read(Arc<RulesConfig>),
+}
+
+impl StreamRules {
+    /// Of what was read from a file that was named.
+    pub(super) fn of(read: Option<Arc<RulesConfig>>) -> Self {
+        read.map_or(Self::Wrong, Self::Read)
+    }
+
+    /// Their zones, lines and rules; `None` when these are not known.
+    pub(super) fn file(&self) -> Option<&dsl::RuleFile> {
+        static EMPTY: std::sync::LazyLock<dsl::RuleFile> =
+            std::sync::LazyLock::new(dsl::RuleFile::default);
+        match self {
+            Self::None => Some(&EMPTY),
+            Self::Wrong => None,
+            Self::Read(rules) => Some(&rules.file),
+        }
+    }
+
+    fn into_config(self) -> Option<Arc<RulesConfig>> {
+        match self {
+            Self::Read(rules) => Some(rules),
+            Self::None | Self::Wrong => None,
+        }
+    }
 }
 
 impl StreamConfig {
@@ -266,12 +337,15 @@ impl StreamConfig {
         let tracker = fields
             .section("tracker")
             .and_then(|tracker| TrackerConfig::read(&tracker));
+        let best_shots = read_best_shots(fields, around);
         let labels = labels::read(fields);
         let rules = match fields.text("rules") {
             None => around.rules.clone(),
-            Some(word) if word.text == "off" => None,
-            Some(path) => around.rule_files.get(&path),
+            Some(word) if word.text == "off" => StreamRules::None,
+            Some(path) => StreamRules::of(around.rule_files.get(&path)),
         };
+        let cascades = CascadeConfig::read_all(fields, infer.as_deref(), &rules, around);
+        let rules = rules.into_config();
         let overlay = fields
             .section("overlay")
             .and_then(|layers| overlay::read(&layers));
@@ -312,8 +386,10 @@ impl StreamConfig {
             motion: motion?,
             queue: queue?,
             infer: infer?,
+            cascades: cascades?,
             priority: priority?,
             tracker: tracker?,
+            best_shots: best_shots?,
             labels: labels?,
             rules,
             overlay: overlay?,
@@ -357,37 +433,60 @@ fn check_source(fields: &Fields<'_>, own: &Node, source: &SourceConfig) {
     }
 }
 
+/// `Some(None)` where none are wanted.
+fn read_best_shots(
+    fields: &Fields<'_>,
+    around: &Around<'_, '_>,
+) -> Option<Option<BestShotsConfig>> {
+    if fields.node("best_shots").is_none() || fields.is_word("best_shots") {
+        return Some(None);
+    }
+    // Of all models of the run: what stands in `defaults` is meant for streams of several.
+    let classes = around
+        .read_models
+        .map_or_else(Classes::unknown, Classes::of);
+    let section = fields.section("best_shots")?;
+    BestShotsConfig::read(&section, &classes).map(Some)
+}
+
 fn read_infer(reader: &Reader<'_>, items: &[Node], models: &[&str]) -> Option<Vec<ModelName>> {
     let mut names: Vec<ModelName> = Vec::new();
     let mut right = true;
     for item in items {
-        let Some(name) = reader.text(item, "a model's name") else {
+        let Some(name) = read_model(reader, item, models) else {
             right = false;
             continue;
         };
-        let written = reader.as_written(&item.span);
-        if !models.contains(&name.text) {
-            right = false;
-            let known = match models {
-                [] => "there are none: add `models:`".to_owned(),
-                models => format!("the models are {}", list_text(models)),
-            };
-            reader.report(
-                reader
-                    .problem(
-                        code::UNKNOWN_MODEL,
-                        &item.span,
-                        format!("there is no model `{written}`"),
-                    )
-                    .suggesting(dsl::suggest(name.text, models.iter().copied()), known),
-            );
-        } else if let Ok(name) = name.text.parse() {
-            if names.contains(&name) {
-                let message = format!("the model `{written}` is named twice");
-                reader.report(reader.problem(code::TWICE, &item.span, message));
-            }
-            names.push(name);
+        if names.contains(&name) {
+            let written = reader.as_written(&item.span);
+            let message = format!("the model `{written}` is named twice");
+            reader.report(reader.problem(code::TWICE, &item.span, message));
         }
+        names.push(name);
     }
     right.then_some(names)
+}
+
+/// The name of one of `models`. One that is there but has no right name was reported where
+/// it stands.
+pub(super) fn read_model(reader: &Reader<'_>, item: &Node, models: &[&str]) -> Option<ModelName> {
+    let name = reader.text(item, "a model's name")?;
+    if models.contains(&name.text) {
+        return name.text.parse().ok();
+    }
+    let written = reader.as_written(&item.span);
+    let known = match models {
+        [] => "there are none: add `models:`".to_owned(),
+        models => format!("the models are {}", list_text(models)),
+    };
+    reader.report(
+        reader
+            .problem(
+                code::UNKNOWN_MODEL,
+                &item.span,
+                format!("there is no model `{written}`"),
+            )
+            .suggesting(dsl::suggest(name.text, models.iter().copied()), known),
+    );
+    None
 }

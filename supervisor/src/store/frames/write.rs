@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use contract::control::ObjectRecord;
-use contract::geometry::PixelSize;
+use contract::geometry::{BoundingBox, PixelSize};
 use contract::spec::RenderModelSpec;
 use rusqlite::{Connection, params};
 
@@ -170,10 +170,15 @@ fn write_frame(
         ])?;
     }
     let mut insert = connection.prepare_cached(
-        "INSERT INTO attributes (segment_id, sequence_number, ordinal, track, name, value)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO attributes (segment_id, sequence_number, ordinal, track, name, value,
+         asked_sequence, count, score, x1, y1, x2, y2, landmarks)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
     )?;
     for (ordinal, attribute) in record.attributes.iter().enumerate() {
+        let found = attribute.found.as_ref();
+        let edge = |of: fn(&BoundingBox) -> f32| {
+            found.map(|found| to_steps(of(&found.bounds), PIXEL_STEPS))
+        };
         insert.execute(params![
             segment.id,
             record.sequence_number,
@@ -181,6 +186,14 @@ fn write_frame(
             attribute.track,
             attribute.name,
             attribute.value,
+            attribute.asked_sequence,
+            found.map_or(0, |found| found.count),
+            found.map(|found| to_steps(found.score, SCORE_STEPS)),
+            edge(|bounds| bounds.x1),
+            edge(|bounds| bounds.y1),
+            edge(|bounds| bounds.x2),
+            edge(|bounds| bounds.y2),
+            found.map(|found| found.landmarks),
         ])?;
     }
     Ok(())
