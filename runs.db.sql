@@ -201,14 +201,21 @@ CREATE TABLE detections (
     PRIMARY KEY (segment_id, sequence_number, ordinal)
 ) STRICT, WITHOUT ROWID;
 
--- One row: what became known of a track at a frame by other means than that frame's models.
+-- One row: what became known of a track at a frame by other means than that frame's models:
+-- what a second model said of its picture, which a rule or a cascade had cut out of an earlier frame.
 CREATE TABLE attributes (
     segment_id       INTEGER NOT NULL REFERENCES segments (id) ON DELETE CASCADE,
     sequence_number  INTEGER NOT NULL,
     ordinal          INTEGER NOT NULL,          -- in its frame, from 0
     track            INTEGER NOT NULL,
-    name             TEXT NOT NULL,
-    value            TEXT NOT NULL,
+    name             TEXT NOT NULL,             -- the model
+    value            TEXT NOT NULL,             -- label of the best thing it found; '': it found nothing
+    asked_sequence   INTEGER NOT NULL,          -- of the frame it looked at
+    count            INTEGER NOT NULL,          -- things it found
+    score            INTEGER,                   -- of the best, thousandths; NULL with all below: it found nothing
+    x1 INTEGER, y1 INTEGER, x2 INTEGER, y2 INTEGER, -- where that was in that frame, eighths of a pixel
+    landmarks        INTEGER,                   -- found on it
+    embedding        BLOB,                      -- the vector it made of the track: little-endian 32-bit floats, of length 1; NULL: it makes none
     PRIMARY KEY (segment_id, sequence_number, ordinal)
 ) STRICT, WITHOUT ROWID;
 
@@ -223,6 +230,34 @@ CREATE TABLE files (
     frames           INTEGER,                   -- NULL while it is being written
     PRIMARY KEY (run, path)
 ) STRICT, WITHOUT ROWID;
+
+-- One row: the best picture of a track, a JPEG file. Written once the file is there.
+CREATE TABLE best_shots (
+    run              TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    path             TEXT NOT NULL,             -- inside the run's data_directory
+    stream           TEXT NOT NULL,
+    track            INTEGER NOT NULL,
+    label            TEXT NOT NULL,             -- class name of the track
+    cause            TEXT NOT NULL              -- the track has ended; or an event wanted it, and the track went on
+                     CHECK (cause IN ('ended', 'event')),
+    event            TEXT,                      -- which event; its snapshot is the same file
+    sequence_number  INTEGER NOT NULL,          -- of the frame it was cut from
+    pts_ns           INTEGER NOT NULL,          -- of that frame
+    wall_ms          INTEGER NOT NULL,
+    began_pts_ns     INTEGER NOT NULL,          -- when the track was first seen
+    ended_pts_ns     INTEGER,                   -- when it was last seen; NULL when an event wanted the picture
+    value            REAL NOT NULL,             -- score * 10 + sharpness: the greatest of the track
+    score            REAL NOT NULL,             -- of the detection, 0 to 1
+    sharpness        REAL NOT NULL,             -- mean gradient of the luma, brightness-normalised
+    brightness       INTEGER NOT NULL,          -- mean luma, 0 to 255
+    x1 REAL NOT NULL, y1 REAL NOT NULL, x2 REAL NOT NULL, y2 REAL NOT NULL, -- where the track was
+    landmarks        TEXT,                      -- found on it, in pixels of the frame: [[x,y],...]; NULL: none
+    width            INTEGER NOT NULL,          -- of the picture in the file, pixels
+    height           INTEGER NOT NULL,
+    PRIMARY KEY (run, path)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX best_shots_by_track ON best_shots (run, stream, track);
 
 -- One row: one counter of one frame book, cumulative since the run began; what ends in
 -- `_now` is the last value instead.
@@ -300,6 +335,17 @@ SELECT run, stream, rule, generation, track, label,
 FROM events
 ORDER BY run, begin_wall_ms;
 
+CREATE VIEW v_best_shots AS
+SELECT run, stream, track, label, cause,
+       datetime(wall_ms / 1000, 'unixepoch') AS taken_utc,
+       round(pts_ns / 1e9, 3) AS pts_s, sequence_number,
+       round(began_pts_ns / 1e9, 3) AS began_s, round(ended_pts_ns / 1e9, 3) AS ended_s,
+       round(value, 3) AS value, round(score, 3) AS score, sharpness, brightness,
+       x1, y1, x2 - x1 AS box_width, y2 - y1 AS box_height, landmarks,
+       width, height, path, event
+FROM best_shots
+ORDER BY run, stream, wall_ms;
+
 CREATE VIEW v_frames AS
 SELECT streams.run, streams.name AS stream, incarnation, sequence_number,
        begin_pts_ns + offset_pts_ns AS pts_ns,
@@ -322,6 +368,19 @@ FROM detections
 JOIN frames USING (segment_id, sequence_number)
 JOIN classes USING (segment_id, class)
 JOIN segments ON segments.id = segment_id
+JOIN streams ON streams.id = stream_id;
+
+CREATE VIEW v_attributes AS
+SELECT streams.run, streams.name AS stream, track, attributes.name, value,
+       attributes.sequence_number, round((begin_pts_ns + frames.offset_pts_ns) / 1e9, 3) AS pts_s,
+       asked_sequence, round((begin_pts_ns + asked.offset_pts_ns) / 1e9, 3) AS asked_s,
+       count, score / 1e3 AS score,
+       x1 / 8.0 AS x1, y1 / 8.0 AS y1, x2 / 8.0 AS x2, y2 / 8.0 AS y2, landmarks, embedding
+FROM attributes
+JOIN frames USING (segment_id, sequence_number)
+LEFT JOIN frames AS asked
+       ON asked.segment_id = attributes.segment_id AND asked.sequence_number = asked_sequence
+JOIN segments ON segments.id = attributes.segment_id
 JOIN streams ON streams.id = stream_id;
 
 CREATE VIEW v_metrics AS
@@ -376,6 +435,13 @@ sides (run, stream, book, equation, come_in, gone_out) AS (
            sum(value) FILTER (WHERE counter = 'received'),
            sum(value) FILTER (WHERE counter IN
                ('rendered', 'dropped_encoder', 'dropped_invalid', 'lost_in_worker'))
+    FROM ledgers WHERE book = 'render' GROUP BY run, stream, book
+    UNION ALL
+    SELECT run, stream, book,
+           'shots_ended = written + poor + dropped + failed + lost',
+           sum(value) FILTER (WHERE counter = 'shots_ended'),
+           sum(value) FILTER (WHERE counter IN
+               ('shots_written', 'shots_poor', 'shots_dropped', 'shots_failed', 'shots_lost'))
     FROM ledgers WHERE book = 'render' GROUP BY run, stream, book
     UNION ALL
     SELECT run, stream, book,

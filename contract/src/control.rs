@@ -7,6 +7,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::best_shot::BestShot;
 use crate::detection::Skip;
 use crate::event::Event;
 use crate::geometry::{BoundingBox, PixelSize};
@@ -74,6 +75,8 @@ pub enum FromWorker {
     },
     /// A file was begun or finished.
     File(FileRecord),
+    /// The best picture of a track was written.
+    BestShot(Box<BestShot>),
     /// Answers the question of a [`crate::spec::Role::Study`].
     Studied(Box<Answer>),
     /// The worker is about to exit with a code of [`crate::exit::WorkerExit`]; says why.
@@ -154,7 +157,7 @@ pub struct FrameRecord {
 }
 
 /// What a second model said of a track.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AttributeRecord {
     /// The track.
     pub track: u64,
@@ -162,6 +165,33 @@ pub struct AttributeRecord {
     pub name: String,
     /// Its value.
     pub value: String,
+    /// Sequence number of the frame that the model looked at, before this one.
+    pub asked_sequence: u64,
+    /// What it found there; `None`: nothing.
+    pub found: Option<FoundRecord>,
+    /// The vector that it made of it, of length 1; `None`: it is no model that makes one.
+    pub embedding: Option<Vec<f32>>,
+}
+
+impl AttributeRecord {
+    /// The model has something to say of the track.
+    #[must_use]
+    pub fn has_found(&self) -> bool {
+        self.found.is_some() || self.embedding.is_some()
+    }
+}
+
+/// What a second model found on a track: the best of it, after which the attribute is named.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FoundRecord {
+    /// How many things it found.
+    pub count: u16,
+    /// How sure it was of the best.
+    pub score: f32,
+    /// Where that was, in pixels of the frame it looked at.
+    pub bounds: BoundingBox,
+    /// Landmarks that it found on it.
+    pub landmarks: u8,
 }
 
 /// Steps that a pixel is stored in: coordinates are multiples of an eighth.
@@ -176,12 +206,23 @@ impl FrameRecord {
     /// values, so that a replay of what was stored evaluates the very same.
     pub fn round(&mut self) {
         let round = |value: &mut f32, steps: f32| *value = (*value * steps).round() / steps;
-        round(&mut self.motion, MOTION_STEPS);
-        for object in &mut self.objects {
-            let BoundingBox { x1, y1, x2, y2 } = &mut object.bounds;
+        let round_box = |bounds: &mut BoundingBox| {
+            let BoundingBox { x1, y1, x2, y2 } = bounds;
             for coordinate in [x1, y1, x2, y2] {
                 round(coordinate, PIXEL_STEPS);
             }
+        };
+        round(&mut self.motion, MOTION_STEPS);
+        for found in self
+            .attributes
+            .iter_mut()
+            .filter_map(|it| it.found.as_mut())
+        {
+            round_box(&mut found.bounds);
+            round(&mut found.score, SCORE_STEPS);
+        }
+        for object in &mut self.objects {
+            round_box(&mut object.bounds);
             if let Some(score) = &mut object.score {
                 round(score, SCORE_STEPS);
             }

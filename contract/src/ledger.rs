@@ -134,7 +134,7 @@ impl StreamLedger {
     pub fn check_closed(&self) -> Result<(), Imbalance> {
         self.check()?;
         let crops: u64 = self.crops.iter().map(CropLedger::in_flight).sum();
-        let in_flight = self.in_flight() + crops;
+        let in_flight = self.in_flight() + crops + self.render.shots_in_flight();
         if in_flight == 0 {
             return Ok(());
         }
@@ -253,6 +253,22 @@ mod tests {
         unsent.crops[0].infer.next_sequence = 4;
         unsent.crops[0].infer.received = 4;
         assert!(unsent.check().is_err());
+    }
+
+    #[test]
+    fn each_best_shot_that_is_due_is_accounted_for() {
+        let mut waiting = balanced();
+        waiting.render.shots_ended = 5;
+        waiting.render.shots_written = 2;
+        waiting.render.shots_poor = 1;
+        assert_eq!((waiting.check(), waiting.in_flight()), (Ok(()), 0));
+        assert!(waiting.check_closed().is_err());
+        waiting.render.settle();
+        assert_eq!(waiting.check_closed(), Ok(()));
+        assert_eq!(waiting.render.shots_lost, 2);
+        assert_eq!(waiting.lost(), 0, "a picture is no frame");
+        waiting.render.shots_failed = 1;
+        assert!(waiting.check().is_err());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! read from outside is the clock.
 
 pub mod alignment;
+pub mod best_shot;
 pub mod clock;
 pub mod control;
 pub mod detection;

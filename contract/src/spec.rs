@@ -442,12 +442,16 @@ pub struct RenderSpec {
     pub frames: FrameServiceSpec,
     /// The models whose results are joined.
     pub models: Vec<RenderModelSpec>,
-    /// The models that rules run on the crops of tracks.
+    /// The models that rules and cascades run on the crops of tracks.
     pub crops: Vec<RenderCropsSpec>,
+    /// Which tracks are shown to them without a rule.
+    pub cascades: Vec<CascadeSpec>,
     /// A frame waits so long for results.
     pub max_latency_ms: u64,
     /// Tracker settings.
     pub tracker: TrackerSpec,
+    /// Of which tracks the best picture is written when they end; `None`: of none.
+    pub best_shots: Option<BestShotsSpec>,
     /// Zones, lines and rules.
     pub rules: Option<RuleSource>,
     /// Labels of the stream, which rules may ask for.
@@ -484,10 +488,29 @@ pub struct RenderCropsSpec {
     pub labels: Vec<String>,
     /// Where crops go.
     pub frames: FrameServiceSpec,
+    /// A track with the five landmarks of a face is cut out upright, as models that embed faces
+    /// want it.
+    pub upright_faces: bool,
     /// Crops that may be unanswered at the same time; 1 or more.
     pub unanswered_max: u32,
     /// The book of [`crate::ledger::CropCounters`].
     pub book: PathBuf,
+}
+
+/// Tracks that are shown to a second model again and again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CascadeSpec {
+    /// The model; one of [`RenderSpec::crops`].
+    pub model: ModelName,
+    /// Labels of the tracks. No two cascades of one model have a label in common.
+    pub of: Vec<String>,
+    /// A track is shown at most so often, in event time.
+    pub every_ms: u64,
+    /// Only while this condition of the rule language holds for it, already checked; `None`:
+    /// whenever it is seen.
+    pub when: Option<String>,
+    /// No more once the model has found something on it.
+    pub until_found: bool,
 }
 
 /// A rule file: its text, so that the worker needs no file.
@@ -516,6 +539,17 @@ pub struct TrackerSpec {
     pub lost_timeout_ms: u64,
     /// Measure how the camera moves, and let tracks move with the picture; BoT-SORT only.
     pub camera_motion: bool,
+}
+
+/// Of which tracks the best picture is written, and what picture is good enough.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BestShotsSpec {
+    /// Labels of these tracks; empty: of all.
+    pub labels: Vec<String>,
+    /// A detection of a lower score gives no picture.
+    pub score_min: f32,
+    /// A box whose longer side is shorter gives no picture, in pixels of the frame.
+    pub side_min: u32,
 }
 
 /// How detections are given to tracks.

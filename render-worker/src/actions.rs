@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use analytics::{Firing, Phase};
+use contract::best_shot::{BestShot, ShotCause};
 use contract::control::{FileKind, FileRecord, FromWorker};
 use contract::event::Event;
 use dsl::{Action, SnapshotOf};
@@ -20,6 +21,9 @@ use crate::shared::Header;
 use crate::snapshot::{Snapshot, SnapshotWriter};
 use crate::video::Video;
 
+/// Pictures that wait for the writer: a few events at once are common, many are a flood.
+const QUEUE_MAX: usize = 4;
+
 /// The files of an event that lasts.
 #[derive(Debug, Default)]
 struct Files {
@@ -30,7 +34,8 @@ struct Files {
 /// Carries out actions and sends events.
 pub(crate) struct Actions {
     control: Control,
-    snapshots: SnapshotWriter,
+    /// Each with what is told once it is written.
+    snapshots: SnapshotWriter<Vec<FromWorker>>,
     /// By the ids of events that last: as many as the rules hold, who bound their number.
     files: BTreeMap<String, Files>,
 }
@@ -42,8 +47,12 @@ impl Actions {
     /// When no thread can be started.
     pub(crate) fn start(directory: PathBuf, control: Control) -> Result<Self, Failure> {
         let teller = control.clone();
-        let written = move |record| teller.send(FromWorker::File(record));
-        let snapshots = SnapshotWriter::start(directory, written)
+        let done = move |reports: Vec<FromWorker>, written| {
+            for report in reports.into_iter().filter(|_| written) {
+                teller.send(report);
+            }
+        };
+        let snapshots = SnapshotWriter::start(directory, QUEUE_MAX, done)
             .map_err(|error| Failure::failed(format!("cannot start a thread: {error}")))?;
         Ok(Self {
             control,
@@ -64,13 +73,15 @@ impl Actions {
     ) {
         for firing in begins(firings, SnapshotOf::Best) {
             let event = &firing.event;
-            let best = event
-                .track
-                .and_then(|track| analysis.best_shot(track))
-                .cloned();
+            if let Some(best) = event.track.and_then(|track| analysis.best_shot(track)) {
+                let cause = ShotCause::Event(event.id.clone());
+                let told = best.told(&event.stream, cause, paths::snapshot(event));
+                self.submit(header, event, best.still, Some(told));
+                continue;
+            }
             let now = |bounds| Still::crop(&header.format, pixels, bounds);
-            if let Some(still) = best.or_else(|| event.bounds.as_ref().and_then(now)) {
-                self.submit(header, event, still);
+            if let Some(still) = event.bounds.as_ref().and_then(now) {
+                self.submit(header, event, still, None);
             }
         }
     }
@@ -79,7 +90,7 @@ impl Actions {
     pub(crate) fn take_frames(&mut self, header: &Header, drawn: &[u8], firings: &[Firing]) {
         for firing in begins(firings, SnapshotOf::Frame) {
             let still = Still::whole(&header.format, drawn);
-            self.submit(header, &firing.event, still);
+            self.submit(header, &firing.event, still, None);
         }
     }
 
@@ -119,7 +130,7 @@ impl Actions {
         }
     }
 
-    fn submit(&mut self, header: &Header, event: &Event, still: Still) {
+    fn submit(&mut self, header: &Header, event: &Event, still: Still, best: Option<BestShot>) {
         let path = paths::snapshot(event);
         let record = FileRecord {
             stream: event.stream.clone(),
@@ -129,7 +140,15 @@ impl Actions {
             begin_pts_ns: header.stamp.pts_ns,
             frames: Some(1),
         };
-        if self.snapshots.submit(Snapshot { still, record }) {
+        let best = best.map(|best| FromWorker::BestShot(Box::new(best)));
+        let snapshot = Snapshot {
+            still,
+            path: path.clone(),
+            about: std::iter::once(FromWorker::File(record))
+                .chain(best)
+                .collect(),
+        };
+        if self.snapshots.submit(snapshot) {
             self.files.entry(event.id.clone()).or_default().snapshot = Some(path);
         } else {
             tracing::warn!(

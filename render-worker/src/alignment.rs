@@ -6,43 +6,42 @@ use contract::geometry::{I420Layout, PixelSize};
 /// Most samples across and down that make a pixel of a face that is scaled down.
 const SAMPLES_MAX: usize = 4;
 
-/// The layout of every aligned face.
-pub(crate) fn layout() -> I420Layout {
-    I420Layout::of(PixelSize {
+/// How large every aligned face is.
+pub(crate) fn size() -> PixelSize {
+    PixelSize {
         width: FACE_SIDE,
         height: FACE_SIDE,
-    })
+    }
 }
 
-/// Fills `target`, which lies as [`layout`] says, with the face that has these landmarks in a
-/// picture. False, and nothing is filled, where the landmarks are not those of a face, or
-/// either is shorter than its layout says.
+/// From an aligned face to the picture in which it has these landmarks; `None` where they are
+/// not those of a face.
+pub(crate) fn of(landmarks: &[[f32; 2]]) -> Option<Similarity> {
+    let are_of_face = landmarks.len() == FACE_LANDMARKS.len();
+    Similarity::fit(&FACE_LANDMARKS, landmarks).filter(|_| are_of_face)
+}
+
+/// Fills `target`, an I420 picture of [`size`], with a face of a picture.
+///
+/// # Panics
+/// When `pixels` or `target` are shorter than their layouts say.
 pub(crate) fn align(
+    to_picture: &Similarity,
     picture: &I420Layout,
     pixels: &[u8],
-    landmarks: &[[f32; 2]],
     target: &mut [u8],
-) -> bool {
-    let face = layout();
-    let fits = landmarks.len() == FACE_LANDMARKS.len();
-    let fitted = Similarity::fit(&FACE_LANDMARKS, landmarks);
-    let (Some(to_picture), true) = (fitted.filter(|_| fits), target.len() >= face.bytes) else {
-        return false;
-    };
-    if pixels.len() < picture.bytes {
-        return false;
-    }
+) {
+    let face = I420Layout::of(size());
     for plane in 0..3 {
         let subsampling = if plane == 0 { 1.0 } else { 2.0 };
         let source = Plane::of(picture, pixels, plane);
         let rows = target[face.offsets[plane]..].chunks_mut(face.strides[plane]);
         for (row, values) in rows.take(face.rows[plane]).enumerate() {
             for (column, value) in values.iter_mut().enumerate() {
-                *value = source.mean(&to_picture, subsampling, [column, row]);
+                *value = source.mean(to_picture, subsampling, [column, row]);
             }
         }
     }
-    true
 }
 
 /// One plane of a picture.
@@ -125,8 +124,8 @@ mod tests {
     }
 
     fn aligned(layout: &I420Layout, pixels: &[u8], landmarks: &[[f32; 2]]) -> Vec<u8> {
-        let mut face = vec![0; super::layout().bytes];
-        assert!(align(layout, pixels, landmarks, &mut face));
+        let mut face = vec![0; I420Layout::of(size()).bytes];
+        align(&of(landmarks).expect("a face"), layout, pixels, &mut face);
         face
     }
 
@@ -157,7 +156,7 @@ mod tests {
         let side = FACE_SIDE as f32;
         let landmarks = FACE_LANDMARKS.map(|[x, y]| [side - y, x]);
         let face = aligned(&layout, &pixels, &landmarks);
-        let stride = super::layout().strides[0];
+        let stride = I420Layout::of(size()).strides[0];
         // The picture is bright at its right, which is the top of the face.
         assert!(face[5 * stride + 20] > face[106 * stride + 20] + 100);
     }
@@ -167,10 +166,7 @@ mod tests {
         let (layout, pixels) = picture(FACE_SIDE);
         let landmarks = FACE_LANDMARKS.map(|[x, y]| [x - 80.0, y + 90.0]);
         aligned(&layout, &pixels, &landmarks);
-        let mut face = vec![7; super::layout().bytes];
-        assert!(!align(&layout, &pixels, &FACE_LANDMARKS[..4], &mut face));
-        assert!(!align(&layout, &pixels, &[[1.0, 1.0]; 5], &mut face));
-        assert!(!align(&layout, &pixels[1..], &FACE_LANDMARKS, &mut face));
-        assert!(face.iter().all(|byte| *byte == 7));
+        assert_eq!(of(&FACE_LANDMARKS[..4]), None);
+        assert_eq!(of(&[[1.0, 1.0]; 5]), None);
     }
 }

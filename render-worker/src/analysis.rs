@@ -6,20 +6,23 @@ use analytics::{
     CameraMotionEstimator, EngineSpec, Firing, Reloaded, RuleEngine, TrackState, TrackedObject,
     Tracker,
 };
-use contract::control::{AttributeRecord, FrameRecord, ObjectRecord};
+use contract::control::{FrameRecord, ObjectRecord};
 use contract::detection::{Detection, Landmarks, Skip};
 use contract::findings::PictureMap;
 use contract::geometry::{I420Layout, PixelSize};
-use contract::spec::{RenderSpec, RuleSource, TrackerAlgorithm, TrackerSpec};
+use contract::spec::{BestShotsSpec, RenderSpec, RuleSource, TrackerAlgorithm, TrackerSpec};
 use dsl::{Action, RuleFile, SnapshotOf};
 use worker::Failure;
 
-use crate::best_shot::BestShots;
-use crate::crop::Still;
+use crate::best_shot::{BestShots, Ended, Living, Picture};
+use crate::cascade::{Candidate, Conditions};
+use crate::crops::Learned;
 use crate::join::Answer;
 use crate::maps::Maps;
 use crate::overlay::colour::Rgb;
+use crate::overlay::finding::Finding;
 use crate::overlay::{Classes, Mark, Object};
+use crate::parts::Parts;
 use crate::quality;
 use crate::shared::Header;
 
@@ -82,6 +85,22 @@ impl Model {
         objects.filter(|(object, _)| object.state != TrackState::Lost)
     }
 
+    /// It follows this track, which may be out of sight.
+    fn has(&self, track: u64) -> bool {
+        self.objects.iter().any(|object| object.id == track)
+    }
+
+    /// What is known of a track that it follows.
+    fn living(&self, track: u64, pts_ns: u64) -> Option<Living<'_>> {
+        let mut objects = self.objects.iter().zip(&self.landmarks);
+        let (object, landmarks) = objects.find(|(object, _)| object.id == track)?;
+        Some(Living {
+            label: self.label(object.class),
+            began_pts_ns: pts_ns.saturating_sub(object.age_ns),
+            landmarks: *landmarks,
+        })
+    }
+
     fn label(&self, class: u16) -> &str {
         self.labels
             .get(usize::from(class))
@@ -94,7 +113,7 @@ impl Model {
 pub(crate) struct Needs {
     /// The quality of each object's picture.
     quality: bool,
-    /// The best picture of each track.
+    /// The best picture of a track.
     best_shots: bool,
     /// So much of what was encoded before an event; `None`: no rule records.
     pub(crate) before_ns: Option<u64>,
@@ -110,7 +129,7 @@ impl Needs {
             _ => None,
         };
         Self {
-            quality: rules.needs().quality || best_shots,
+            quality: rules.needs().quality,
             best_shots,
             before_ns: actions().filter_map(before).max(),
         }
@@ -126,6 +145,8 @@ pub(crate) struct Observed {
     pub(crate) begun: u64,
     /// What the rules report.
     pub(crate) firings: Vec<Firing>,
+    /// Tracks that have ended, with their best pictures.
+    pub(crate) ended: Ended,
 }
 
 /// The tracks and rules of one stream.
@@ -138,6 +159,8 @@ pub(crate) struct Analysis {
     needs: Needs,
     shots: BestShots,
     maps: Maps,
+    cascades: Conditions,
+    parts: Parts,
 }
 
 impl Analysis {
@@ -157,6 +180,7 @@ impl Analysis {
             newest_id: u64::from(index) + begun * u64::from(count),
         });
         let file = read_rules(spec.rules.as_ref()).map_err(Failure::bad_config)?;
+        let cascades = Conditions::read(&spec.cascades, &file).map_err(Failure::bad_config)?;
         let class_names = spec.models.iter().map(|model| model.labels.clone());
         let rules = RuleEngine::new(
             file,
@@ -168,14 +192,18 @@ impl Analysis {
                 forget_after_ns: forget_after_ns(&spec.tracker),
             },
         );
-        Ok(Self {
+        let mut analysis = Self {
             models: models.collect(),
             camera: follows_camera(&spec.tracker).then(CameraMotionEstimator::new),
-            needs: Needs::of(&rules),
+            needs: Needs::default(),
             rules,
             shots: BestShots::default(),
             maps: Maps::default(),
-        })
+            cascades: Conditions::default(),
+            parts: Parts::default(),
+        };
+        analysis.set_wishes(spec.best_shots.as_ref(), Some(cascades));
+        Ok(analysis)
     }
 
     /// Takes in a frame, undrawn, and what other models have said of tracks before it.
@@ -184,7 +212,7 @@ impl Analysis {
         header: &Header,
         pixels: &[u8],
         answers: &[Option<Answer>],
-        attributes: Vec<AttributeRecord>,
+        learned: Vec<Learned>,
     ) -> Observed {
         let format = &header.format;
         let (pts_ns, size) = (header.stamp.pts_ns, format.layout.size);
@@ -195,7 +223,15 @@ impl Analysis {
             .map(|(model, answer)| model.observe(pts_ns, size, answer.as_ref()))
             .sum();
         let mut record = self.record(header, skip_of(answers));
-        record.attributes = attributes;
+        for Learned { attribute, finding } in learned {
+            record.attributes.push(attribute);
+            if let Some(finding) = finding {
+                self.parts.learn(pts_ns, finding);
+            }
+        }
+        let models = &self.models;
+        let lives = |track| models.iter().any(|model| model.has(track));
+        self.parts.advance(pts_ns, lives);
         // From here on nobody sees other values than those that are stored.
         record.round();
         if let Some(map) = self.maps.depth() {
@@ -203,23 +239,25 @@ impl Analysis {
                 object.depth = map.depth_under(&object.bounds, size);
             }
         }
-        if self.needs.quality {
+        if self.needs.quality || self.shots.is_needed() {
             let seen =
                 |object: &&mut ObjectRecord| object.track.is_some() && object.score.is_some();
             for object in record.objects.iter_mut().filter(seen) {
                 object.quality = quality::measure(&format.layout, pixels, &object.bounds);
             }
         }
-        if self.needs.best_shots {
-            let objects = || self.models.iter().flat_map(|model| &model.objects);
-            let lives = |track| objects().any(|object| object.id == track);
-            self.shots.observe(&record, format, pixels, lives);
+        let mut ended = Ended::default();
+        if self.shots.is_needed() {
+            let models = self.models.iter();
+            let living = |track| models.clone().find_map(|model| model.living(track, pts_ns));
+            ended = self.shots.observe(&record, format, pixels, living);
         }
         let firings = self.rules.observe(&record);
         Observed {
             record,
             begun,
             firings,
+            ended,
         }
     }
 
@@ -228,10 +266,22 @@ impl Analysis {
     pub(crate) fn reload(&mut self, file: RuleFile, generation: u64) -> Reloaded {
         let reloaded = self.rules.reload(file, generation);
         self.needs = Needs::of(&self.rules);
-        if !self.needs.best_shots {
-            self.shots.clear();
-        }
         reloaded
+    }
+
+    /// What is wanted beside the rules, from the next frame on; to be told after every reload
+    /// of these, too. `cascades`: their conditions, where they or the rules are others.
+    pub(crate) fn set_wishes(
+        &mut self,
+        best_shots: Option<&BestShotsSpec>,
+        cascades: Option<Conditions>,
+    ) {
+        if let Some(cascades) = cascades {
+            self.rules.set_conditions(cascades.all());
+            self.cascades = cascades;
+        }
+        self.needs = Needs::of(&self.rules);
+        self.shots.configure(best_shots, self.needs.best_shots);
     }
 
     /// Other labels of the stream from the next frame on.
@@ -252,10 +302,9 @@ impl Analysis {
         self.rules.set_forget_after_ns(forget_after_ns(spec));
     }
 
-    /// The stream has ended, and all events with it.
-    pub(crate) fn finish(&mut self) -> Vec<Firing> {
-        self.shots.clear();
-        self.rules.finish()
+    /// The stream has ended, and all tracks and events with it.
+    pub(crate) fn finish(&mut self) -> (Vec<Firing>, Ended) {
+        (self.rules.finish(), self.shots.finish())
     }
 
     /// What the rules in force need.
@@ -282,8 +331,41 @@ impl Analysis {
     }
 
     /// The best picture of a track so far, where a rule asks for such.
-    pub(crate) fn best_shot(&self, track: u64) -> Option<&Still> {
+    pub(crate) fn best_shot(&self, track: u64) -> Option<Picture> {
         self.shots.of(track)
+    }
+
+    /// A track that there is, also one that is out of sight.
+    pub(crate) fn lives(&self, track: u64) -> bool {
+        self.models.iter().any(|model| model.has(track))
+    }
+
+    /// The tracks that were seen in this frame and for which the condition of a cascade, by its
+    /// index in the spec, holds. A predicted box may be off: it is not shown to a model.
+    pub(crate) fn candidates(&self, cascade: usize) -> impl Iterator<Item = Candidate<'_>> {
+        let condition = self.cascades.place(cascade);
+        let seen = self.models.iter().flat_map(|model| {
+            let objects = model.objects.iter().zip(&model.landmarks);
+            let seen = objects.filter(|(object, _)| object.detection.is_some());
+            seen.map(|(object, landmarks)| Candidate {
+                label: model.label(object.class),
+                subject: Subject {
+                    track: object.id,
+                    bounds: object.bounds,
+                    landmarks: *landmarks,
+                },
+            })
+        });
+        seen.filter(move |candidate| {
+            condition.is_none_or(|index| self.rules.condition_holds(index, candidate.subject.track))
+        })
+    }
+
+    /// What was found on a track in this frame.
+    pub(crate) fn landmarks_of(&self, track: u64) -> Landmarks {
+        let mut seen = self.models.iter().flat_map(Model::visible);
+        let found = seen.find(|(object, _)| object.id == track);
+        found.map_or(Landmarks::NONE, |(_, landmarks)| *landmarks)
     }
 
     /// Zones and lines, in pixels of a picture of `size`.
@@ -330,12 +412,32 @@ impl Analysis {
                 track: Some(object.id),
                 trail: model.tracker.trail(object.id),
                 predicted: object.state == TrackState::Coasting,
-                colour: self
-                    .rules
-                    .color_of(object.id)
-                    .map(|[red, green, blue]| Rgb(red, green, blue)),
+                colour: self.colour_of(object.id),
             })
         })
+    }
+
+    /// What second models have found on the tracks of this frame, where it is by now.
+    pub(crate) fn findings(&self) -> impl Iterator<Item = Finding> {
+        let visible = self.models.iter().flat_map(Model::visible);
+        visible.flat_map(|(object, _)| {
+            let parts = self.parts.on(object.id);
+            parts.map(|part| {
+                let (bounds, landmarks) = part.on(&object.bounds);
+                Finding {
+                    bounds,
+                    landmarks,
+                    track: object.id,
+                    colour: self.colour_of(object.id),
+                }
+            })
+        })
+    }
+
+    /// The colour that a rule wants a track in.
+    fn colour_of(&self, track: u64) -> Option<Rgb> {
+        let colour = self.rules.color_of(track);
+        colour.map(|[red, green, blue]| Rgb(red, green, blue))
     }
 
     /// Moves the tracks with the picture.

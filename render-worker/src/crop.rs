@@ -107,6 +107,13 @@ impl Cut {
         }
     }
 
+    /// Where a point of the picture that it makes lies in the frame.
+    #[expect(clippy::cast_precision_loss, reason = "sides are at most SIDE_MAX")]
+    pub(crate) fn in_frame(&self, [x, y]: [f32; 2]) -> [f32; 2] {
+        let factor = self.factor as f32;
+        [self.left as f32 + x * factor, self.top as f32 + y * factor]
+    }
+
     /// Copies it out of the frame it was made for into `to`, which lies as `layout` says.
     pub(crate) fn copy(
         &self,
@@ -203,6 +210,20 @@ mod tests {
         // A pixel is 8 x 8 of the frame: its column.
         let row = &still.bytes[..240];
         assert!((0..240).all(|column: u8| row[usize::from(column)] == column));
+    }
+
+    #[test]
+    fn places_in_a_crop_are_places_in_its_frame() {
+        let format = format(1920, 1080);
+        let pixels = pixels(&format);
+        let large = bounds([100.0, 100.0, 700.0, 900.0]);
+        let cut = Cut::of(&large, &format, &pixels, 512).expect("inside");
+        // A margin of a tenth of 600 by 800, and half the size.
+        assert_eq!(cut.in_frame([0.0, 0.0]), [40.0, 20.0]);
+        assert_eq!(cut.in_frame([100.0, 7.5]), [240.0, 35.0]);
+        let small = bounds([100.0, 100.0, 140.0, 200.0]);
+        let cut = Cut::of(&small, &format, &pixels, 512).expect("inside");
+        assert_eq!(cut.in_frame([4.0, 10.0]), [100.0, 100.0]);
     }
 
     proptest! {

@@ -8,6 +8,8 @@ use jiff::Timestamp;
 
 /// Files that may begin in the same second.
 const SAME_SECOND_MAX: u32 = 1000;
+/// Of a name that becomes a part of a file name: file systems take 255 bytes.
+const NAME_CHARACTERS_MAX: usize = 64;
 
 /// A path for a new recording, `<stream>-<UTC>-<incarnation>.mp4`, that no file has yet.
 #[must_use]
@@ -41,19 +43,37 @@ pub(crate) fn clip(event: &Event) -> String {
     format!("clips/{}.mp4", stem(event))
 }
 
+/// The path of the best picture of a track that has ended, inside the run's directory. No two
+/// have the same: ids of tracks are given once.
+#[must_use]
+pub(crate) fn best_shot(
+    stream: &StreamName,
+    label: &str,
+    track: u64,
+    sequence_number: u64,
+) -> String {
+    let label = safe(label);
+    format!("shots/{stream}-{label}-{track}-{sequence_number}.jpg")
+}
+
 /// No two events of a run have the same: a frame has its number once, and in it a rule fires
 /// for a track once.
 fn stem(event: &Event) -> String {
-    // Rule names are checked by the rule language; a file name must be safe whoever made it.
-    let safe = |letter: char| match letter {
-        'a'..='z' | 'A'..='Z' | '0'..='9' | '-' | '_' => letter,
-        _ => '_',
-    };
-    let rule: String = event.rule.chars().map(safe).collect();
+    let rule = safe(&event.rule);
     let track = event
         .track
         .map_or_else(|| "frame".to_owned(), |track| track.to_string());
     format!("{}-{rule}-{track}-{}", event.stream, event.sequence_number)
+}
+
+/// Rule names are checked by the rule language, labels by nobody; a file name must be safe
+/// whoever made it.
+fn safe(name: &str) -> String {
+    let safe = |letter: char| match letter {
+        'a'..='z' | 'A'..='Z' | '0'..='9' | '-' | '_' => letter,
+        _ => '_',
+    };
+    name.chars().take(NAME_CHARACTERS_MAX).map(safe).collect()
 }
 
 /// `20260731T235959Z`, of milliseconds since the Unix epoch.
@@ -89,6 +109,17 @@ mod tests {
         assert_eq!(next(), "video/yard-19700101T000000Z-2.1.mp4");
         let absolute = recording(run.path(), Path::new("/data"), &stream, 0, 0);
         assert_eq!(absolute, "/data/yard-19700101T000000Z-0.mp4");
+    }
+
+    #[test]
+    fn labels_become_parts_of_file_names() {
+        let stream = "yard".parse().expect("a name");
+        assert_eq!(
+            best_shot(&stream, "person", 7, 120),
+            "shots/yard-person-7-120.jpg"
+        );
+        let path = best_shot(&stream, "../traffic light", 7, 120);
+        assert_eq!(path, "shots/yard-___traffic_light-7-120.jpg");
     }
 
     #[test]

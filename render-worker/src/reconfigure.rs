@@ -7,6 +7,7 @@ use contract::spec::RenderSpec;
 use dsl::RuleFile;
 
 use crate::analysis;
+use crate::cascade::Conditions;
 use crate::encode;
 
 /// What is to be done to go over from one spec to another.
@@ -14,6 +15,8 @@ use crate::encode;
 pub(crate) struct Change {
     /// The new rules, where they are others.
     pub(crate) rules: Option<RuleFile>,
+    /// The conditions of the new cascades, where these or the rules are others.
+    pub(crate) conditions: Option<Conditions>,
     /// What else changes, a line each, for the one who asked.
     pub(crate) lines: Vec<String>,
 }
@@ -35,16 +38,19 @@ impl Change {
                 "{what} of stream `{stream}` cannot be changed in a running render worker: it must be replaced"
             ));
         }
-        let rules = if old.rules == new.rules {
-            None
-        } else {
-            Some(analysis::read_rules(new.rules.as_ref())?)
-        };
+        let mut rules = None;
+        let mut conditions = None;
+        if old.rules != new.rules || old.cascades != new.cascades {
+            let file = analysis::read_rules(new.rules.as_ref())?;
+            conditions = Some(Conditions::read(&new.cascades, &file)?);
+            rules = (old.rules != new.rules).then_some(file);
+        }
         if let Some(encode) = new.encode.as_ref().filter(|_| old.encode != new.encode) {
             encode::check(encode).map_err(|error| error.to_string())?;
         }
         Ok(Self {
             rules,
+            conditions,
             lines: lines(old, new),
         })
     }
@@ -66,10 +72,27 @@ fn lines(old: &RenderSpec, new: &RenderSpec) -> Vec<String> {
         names(old) != names(new),
         format!("crops: for [{}]", names(new).join(", ")),
     );
+    let cascades = new.cascades.iter().map(|cascade| {
+        let (model, labels) = (&cascade.model, cascade.of.join(", "));
+        format!("{model} of [{labels}]")
+    });
+    let cascades = match &cascades.collect::<Vec<_>>()[..] {
+        [] => "cascades: none".to_owned(),
+        cascades => format!("cascades: {}", cascades.join("; ")),
+    };
+    note(old.cascades != new.cascades, cascades);
     note(
         old.tracker != new.tracker,
         "tracker: thresholds changed, tracks kept".to_owned(),
     );
+    let best_shots = new.best_shots.as_ref().map_or_else(
+        || "best shots: no more".to_owned(),
+        |spec| match &spec.labels[..] {
+            [] => "best shots: of all tracks".to_owned(),
+            labels => format!("best shots: of [{}]", labels.join(", ")),
+        },
+    );
+    note(old.best_shots != new.best_shots, best_shots);
     note(old.overlay != new.overlay, "overlay: changed".to_owned());
     note(
         old.max_latency_ms != new.max_latency_ms,

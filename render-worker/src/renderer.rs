@@ -12,6 +12,7 @@ use worker::{Control, Failure};
 
 use crate::actions::{self, Actions};
 use crate::analysis::{self, Analysis};
+use crate::best_shot::ShotWriter;
 use crate::composition::Composition;
 use crate::crops::Crops;
 use crate::encode::{EncodeError, PictureFormat};
@@ -35,6 +36,7 @@ pub(crate) struct Renderer {
     overlay: Option<(PictureFormat, Overlay)>,
     video: Video,
     actions: Actions,
+    shots: ShotWriter,
     crops: Crops,
     reports: FrameReports,
     /// Of the firings held back, those that are in the book.
@@ -56,6 +58,12 @@ impl Renderer {
         let stream = spec.frames.stream.clone();
         let begun = lock(&book).counters().tracks;
         let analysis = Analysis::new(&spec, begun)?;
+        let shots = ShotWriter::start(
+            worker.directory.clone(),
+            stream.clone(),
+            control.clone(),
+            SharedBook::clone(&book),
+        )?;
         let mut video = Video::new(worker, stream, control.clone(), SharedBook::clone(&book));
         video.set_encode(spec.encode.clone());
         video.set_record(spec.record.clone());
@@ -68,7 +76,8 @@ impl Renderer {
             analysis,
             reports: FrameReports::new(spec.frames.policy),
             actions: Actions::start(worker.directory.clone(), control.clone())?,
-            crops: Crops::open(bus.clone(), &spec.crops, worker.incarnation)
+            shots,
+            crops: Crops::open(bus.clone(), &spec.crops, &spec.cascades, worker.incarnation)
                 .map_err(|error| bus_failure(&error))?,
             spec,
             incarnation: worker.incarnation,
@@ -107,11 +116,13 @@ impl Renderer {
             .analysis
             .observe(&header, pixels, &joined.answers, learned);
         self.crops
-            .ask(&header, pixels, &observed.firings)
+            .ask(&header, pixels, &observed.firings, &self.analysis)
+            .and_then(|()| self.crops.ask_cascades(&header, pixels, &self.analysis))
             .map_err(|error| bus_failure(&error))?;
         let events = alerts(&observed.firings);
         self.actions
             .take_best_shots(&header, pixels, &observed.firings, &self.analysis);
+        self.shots.write(observed.ended);
         let drawn = if self.video.is_wanted() {
             self.draw_and_encode(&header, joined.frame, observed.firings)
         } else {
@@ -194,6 +205,9 @@ impl Renderer {
             let (tracks_now, events_now) = self.now();
             self.set_now(tracks_now, events_now);
         }
+        self.analysis
+            .set_wishes(spec.best_shots.as_ref(), change.conditions);
+        self.crops.change_cascades(&spec.cascades);
         if self.spec.labels != spec.labels {
             self.analysis.set_stream_labels(spec.labels.clone());
         }
@@ -224,7 +238,8 @@ impl Renderer {
     /// # Errors
     /// When the bus has failed.
     pub(crate) fn finish(&mut self) -> Result<(), Failure> {
-        let firings = self.analysis.finish();
+        let (firings, ended) = self.analysis.finish();
+        self.shots.write_patiently(ended);
         self.actions.carry_out(firings, &mut self.video);
         let finished = self.video.finish();
         let given_up = self.reports.send(&self.control);
@@ -303,6 +318,7 @@ impl Renderer {
         if let Some((_, overlay)) = &mut self.overlay {
             let analysis = &self.analysis;
             overlay.draw(memory, analysis.objects(), analysis.classes(), &status);
+            overlay.draw_findings(memory, analysis.findings());
             if let Some(area) = composition.depth {
                 overlay.draw_depth(&composition.whole, memory, analysis.depth(), area);
             }

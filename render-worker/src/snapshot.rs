@@ -1,15 +1,14 @@
-//! Snapshots: JPEG files of frames and of objects, written off the hot path.
+//! JPEG files of frames and of objects, written off the hot path.
 //!
 //! Making a JPEG of a 1080p frame takes about as long as a frame interval, so a thread
-//! of its own does it. Its queue is short: when events come faster than pictures
-//! can be written, the event goes on without one, which its sender is told.
+//! of its own does it. Its queue is short: when pictures come faster than they
+//! can be written, they are refused, and whoever hands them over is told.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use contract::control::FileRecord;
 use contract::geometry::{I420Layout, PixelSize};
 use frame_bus::ColourMatrix;
 use jpeg_encoder::{ColorType, Encoder, EncodingError, SamplingFactor};
@@ -17,40 +16,42 @@ use jpeg_encoder::{ColorType, Encoder, EncodingError, SamplingFactor};
 use crate::crop::Still;
 use crate::overlay::colour::luma_weights;
 
-/// Pictures that wait for the writer: a few events at once are common, many are a flood.
-const QUEUE: usize = 4;
 /// On the usual scale of 1 to 100: from here on loss is not seen without a magnifying glass.
 const QUALITY: u8 = 90;
 
 /// A picture to be written.
 #[derive(Debug)]
-pub struct Snapshot {
+pub struct Snapshot<T> {
     /// The picture.
     pub still: Still,
-    /// Whither, and what is reported once it is there; its path is inside the writer's directory.
-    pub record: FileRecord,
+    /// Whither, inside the writer's directory.
+    pub path: String,
+    /// What is given back once it is there, or cannot be.
+    pub about: T,
 }
 
 /// Writes pictures on its own thread.
 #[derive(Debug)]
-pub struct SnapshotWriter {
-    queue: Option<SyncSender<Snapshot>>,
+pub struct SnapshotWriter<T> {
+    queue: Option<SyncSender<Snapshot<T>>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl SnapshotWriter {
-    /// Starts the thread; `written` is called on it after each file.
+impl<T: Send + 'static> SnapshotWriter<T> {
+    /// Starts the thread, before which so many pictures may wait; `done` is called on it
+    /// after each file, and told whether it was written.
     ///
     /// # Errors
     /// When no thread can be started.
     pub fn start(
         directory: PathBuf,
-        written: impl Fn(FileRecord) + Send + 'static,
+        queue_max: usize,
+        done: impl Fn(T, bool) + Send + 'static,
     ) -> std::io::Result<Self> {
-        let (queue, snapshots) = sync_channel(QUEUE);
+        let (queue, snapshots) = sync_channel(queue_max);
         let thread = std::thread::Builder::new()
             .name("snapshots".to_owned())
-            .spawn(move || write_all(&directory, &snapshots, written))?;
+            .spawn(move || write_all(&directory, &snapshots, done))?;
         Ok(Self {
             queue: Some(queue),
             thread: Some(thread),
@@ -59,13 +60,21 @@ impl SnapshotWriter {
 
     /// Queues a picture; false when the queue is full and it will not be written.
     #[must_use]
-    pub fn submit(&self, snapshot: Snapshot) -> bool {
+    pub fn submit(&self, snapshot: Snapshot<T>) -> bool {
         let queue = self.queue.as_ref();
         queue.is_some_and(|queue| queue.try_send(snapshot).is_ok())
     }
+
+    /// Queues a picture, and waits for its place: for when no frame waits. False when the
+    /// thread has ended.
+    #[must_use]
+    pub fn submit_patiently(&self, snapshot: Snapshot<T>) -> bool {
+        let queue = self.queue.as_ref();
+        queue.is_some_and(|queue| queue.send(snapshot).is_ok())
+    }
 }
 
-impl Drop for SnapshotWriter {
+impl<T> Drop for SnapshotWriter<T> {
     /// Writes what is queued, then ends the thread.
     fn drop(&mut self) {
         self.queue = None;
@@ -77,30 +86,31 @@ impl Drop for SnapshotWriter {
     }
 }
 
-fn write_all(directory: &Path, snapshots: &Receiver<Snapshot>, written: impl Fn(FileRecord)) {
+fn write_all<T>(directory: &Path, snapshots: &Receiver<Snapshot<T>>, done: impl Fn(T, bool)) {
     while let Ok(snapshot) = snapshots.recv() {
-        match write(directory, &snapshot) {
-            Ok(()) => written(snapshot.record),
-            Err(error) => {
-                let path = &snapshot.record.path;
-                tracing::warn!("the snapshot `{path}` cannot be written: {error}");
-            }
+        let written = write(&directory.join(&snapshot.path), &snapshot.still);
+        if let Err(error) = &written {
+            let path = &snapshot.path;
+            tracing::warn!("the snapshot `{path}` cannot be written: {error}");
         }
+        done(snapshot.about, written.is_ok());
     }
 }
 
-fn write(directory: &Path, snapshot: &Snapshot) -> std::io::Result<()> {
-    let path = directory.join(&snapshot.record.path);
+fn write(path: &Path, still: &Still) -> std::io::Result<()> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
     }
-    let still = &snapshot.still;
     let rgb = rgb_of(&still.layout, &still.bytes, still.matrix);
     let jpeg = jpeg_of(still.layout.size, &rgb).map_err(std::io::Error::other)?;
     // Under another name until it is whole: who sees the file sees all of it.
     let partial = path.with_extension("jpg.part");
-    fs::write(&partial, jpeg)?;
-    fs::rename(partial, path)
+    let written = fs::write(&partial, jpeg).and_then(|()| fs::rename(&partial, path));
+    if written.is_err() {
+        // Half a picture would only take room on a disk that may be full.
+        let _ = fs::remove_file(&partial);
+    }
+    written
 }
 
 /// Encodes packed RGB rows as a baseline JPEG with chroma at half size, as it came.
@@ -184,7 +194,6 @@ impl Factors {
 mod tests {
     use super::*;
     use crate::overlay::colour::{Rgb, TRACKS, WHITE};
-    use contract::control::FileKind;
 
     const SIZE: PixelSize = PixelSize {
         width: 33,
@@ -219,29 +228,34 @@ mod tests {
         }
     }
 
-    #[test]
-    fn files_are_whole_and_reported() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let (sender, reports) = sync_channel(QUEUE);
-        let report = move |record: FileRecord| sender.send(record.path).expect("read below");
-        let writer = SnapshotWriter::start(directory.path().to_owned(), report).expect("a thread");
+    fn snapshot(path: &str) -> Snapshot<String> {
         let (layout, bytes) = flat(TRACKS[0], ColourMatrix::Bt601);
-        let record = FileRecord {
-            stream: "yard".parse().expect("a name"),
-            kind: FileKind::Snapshot,
-            path: "snapshots/yard-loitering-7-120.jpg".to_owned(),
-            begin_wall_ms: 0,
-            begin_pts_ns: 0,
-            frames: Some(1),
-        };
         let still = Still {
             layout,
             matrix: ColourMatrix::Bt601,
             bytes,
         };
-        assert!(writer.submit(Snapshot { still, record }));
+        Snapshot {
+            still,
+            path: path.to_owned(),
+            about: path.to_owned(),
+        }
+    }
+
+    #[test]
+    fn files_are_whole_and_reported() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (sender, reports) = sync_channel(4);
+        let done = move |path, written| sender.send((path, written)).expect("read below");
+        let writer = SnapshotWriter::start(directory.path().to_owned(), 4, done);
+        let writer = writer.expect("a thread");
+        assert!(writer.submit(snapshot("snapshots/yard-loitering-7-120.jpg")));
+        // A file stands where its directory would be.
+        fs::write(directory.path().join("shots"), "").expect("written");
+        assert!(writer.submit_patiently(snapshot("shots/yard-person-7-120.jpg")));
         drop(writer);
-        let path = reports.recv().expect("a report");
+        let (path, written) = reports.recv().expect("a report");
+        assert!(written);
         let file = fs::read(directory.path().join(path)).expect("a file");
         // Start and end of image (ITU-T T.81, table B.1); what is in between the tests of
         // the whole worker decode.
@@ -252,6 +266,31 @@ mod tests {
                 .count(),
             1
         );
+        let refused = ("shots/yard-person-7-120.jpg".to_owned(), false);
+        assert_eq!(reports.recv(), Ok(refused));
+    }
+
+    #[test]
+    fn a_full_queue_refuses_and_patience_waits() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (open, gate) = sync_channel::<()>(0);
+        let (sender, reports) = sync_channel(8);
+        let done = move |path: String, written| {
+            let _ = gate.recv();
+            sender.send((path, written)).expect("read below");
+        };
+        let writer = SnapshotWriter::start(directory.path().to_owned(), 1, done);
+        let writer = writer.expect("a thread");
+        // One in the thread's hands and one in the queue; the thread takes its time for the first.
+        assert!(writer.submit_patiently(snapshot("a.jpg")));
+        assert!(writer.submit_patiently(snapshot("b.jpg")));
+        let refused = (0..2).filter(|_| !writer.submit(snapshot("c.jpg"))).count();
+        assert!(refused >= 1);
+        drop(open);
+        assert!(writer.submit_patiently(snapshot("d.jpg")));
+        drop(writer);
+        let written: Vec<_> = reports.iter().map(|(path, _)| path).collect();
+        assert_eq!(written.len(), 3 + 2 - refused, "{written:?}");
     }
 
     #[test]

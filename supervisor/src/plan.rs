@@ -15,7 +15,7 @@ use contract::spec::{
 use frame_bus::budget;
 
 use crate::books::{BookId, Part};
-use crate::config::{RunConfig, StreamConfig};
+use crate::config::{BestShotsConfig, CascadeConfig, RunConfig, StreamConfig};
 use crate::supervision::fleet::{Topology, Uses};
 
 /// Frames a second that a live source is reckoned with, to bound what a consumer holds.
@@ -187,7 +187,7 @@ impl Planner<'_> {
         }
     }
 
-    /// The worker of a model; `None` when no stream and no rule uses it.
+    /// The worker of a model; `None` when no stream, no cascade and no rule uses it.
     fn infer(&self, name: &ModelName) -> Option<PlannedWorker> {
         let model = self.config.models.get(name)?;
         let streams = || self.config.streams.iter();
@@ -243,7 +243,7 @@ impl Planner<'_> {
         }
     }
 
-    /// How a model looks at what the rules of a stream cut out for it. A rule is the gate of
+    /// How a model looks at what is cut out of a stream for it. Rules and cascades are the gate of
     /// its crops, and an answer that its stream does not wait for is not worth a run.
     fn crops_lane(
         &self,
@@ -286,7 +286,12 @@ impl Planner<'_> {
             model: model.clone(),
             labels: self.model_labels(model),
         };
+        let embeds = |model: &ModelName| {
+            let known = self.config.models.get(model);
+            known.is_some_and(|model| model.family.finds() == Finds::Embedding)
+        };
         let asked = |model: ModelName| RenderCropsSpec {
+            upright_faces: embeds(&model),
             labels: self.model_labels(&model),
             frames: crops(name, stream, &model),
             unanswered_max: CROPS_UNANSWERED_MAX,
@@ -299,8 +304,10 @@ impl Planner<'_> {
             frames: self.frames(name, stream),
             models: stream.infer.iter().map(model).collect(),
             crops: crop_models(stream).into_iter().map(asked).collect(),
+            cascades: stream.cascades.iter().map(CascadeConfig::spec).collect(),
             max_latency_ms: millis(stream.queue.max_latency),
             tracker: stream.tracker.spec(),
+            best_shots: stream.best_shots.as_ref().map(BestShotsConfig::spec),
             rules: rules.map(|rules| rules.source.clone()),
             labels: stream.labels.clone(),
             overlay: self.overlay(stream),
@@ -442,7 +449,7 @@ fn gates_of(stream: &StreamConfig, model: &ModelName) -> Option<RuleSource> {
     has_gate.then(|| rules.source.clone())
 }
 
-/// What the rules of a stream cut out for a model. Nothing displaces a crop or waits for its
+/// What is cut out of a stream for a model. Nothing displaces a crop or waits for its
 /// place: there is one for each that may be unanswered.
 fn crops(name: &StreamName, stream: &StreamConfig, model: &ModelName) -> FrameServiceSpec {
     FrameServiceSpec {
@@ -459,12 +466,13 @@ fn crops(name: &StreamName, stream: &StreamConfig, model: &ModelName) -> FrameSe
     }
 }
 
-/// The models that the rules of a stream run on what they have found, none twice.
+/// The models that the rules and cascades of a stream run on what is found in it, none twice.
 fn crop_models(stream: &StreamConfig) -> Vec<ModelName> {
     let rules = stream.rules.iter();
     // The rule file was checked against the names of the run's models.
     let named = rules.flat_map(|rules| rules.models().filter_map(|name| name.parse().ok()));
-    let mut models: Vec<ModelName> = named.collect();
+    let cascades = stream.cascades.iter().map(|cascade| cascade.model.clone());
+    let mut models: Vec<ModelName> = named.chain(cascades).collect();
     models.sort();
     models.dedup();
     models

@@ -1,5 +1,6 @@
 //! What is remembered of one track, and what a frame makes of it.
 
+use contract::best_shot::shot_value;
 use contract::control::ObjectRecord;
 use contract::geometry::{BoundingBox, PixelSize};
 use dsl::{TrackFacts, Zone};
@@ -8,9 +9,6 @@ use crate::lines::{Crossing, Segment, Way};
 use crate::movement::Movement;
 use crate::scores::Scores;
 use crate::zones::{self, Presence};
-
-/// Weight of a score against sharpness in what makes a shot of a track the best.
-const BEST_SCORE_WEIGHT: f32 = 10.0;
 
 /// What is remembered of one track.
 #[derive(Debug)]
@@ -102,8 +100,8 @@ impl KnownTrack {
         let sharpness = object
             .quality
             .map(|quality| f32::from(quality.sharpness) / 100.0);
-        let shot = object.score.zip(sharpness);
-        let shot = shot.map(|(score, sharpness)| score * BEST_SCORE_WEIGHT + sharpness);
+        let shot = object.score.zip(object.quality);
+        let shot = shot.map(|(score, quality)| shot_value(score, quality));
         self.best = match (self.best, shot) {
             (Some(best), Some(shot)) => Some(best.max(shot)),
             (best, shot) => best.or(shot),

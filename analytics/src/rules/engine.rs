@@ -7,8 +7,9 @@ use contract::control::FrameRecord;
 use contract::geometry::PixelSize;
 use contract::motion::Cells;
 use contract::name::StreamName;
-use dsl::{Action, Needs, RuleFile, Scene, Subject};
+use dsl::{Action, Needs, RuleFile, Scene, Subject, When};
 
+use super::conditions::AskedCondition;
 use super::evaluation::Frame;
 use super::event::{Firing, Origin};
 use super::limits::{Firings, stream_max};
@@ -61,6 +62,7 @@ pub struct RuleEngine {
     pub(super) tracks: KnownTracks,
     /// By the index of the rule.
     pub(super) states: Vec<RuleState>,
+    pub(super) conditions: Vec<AskedCondition>,
     /// When any rule fired.
     firings: Firings,
     pub(super) stream_max: usize,
@@ -91,6 +93,7 @@ impl RuleEngine {
                 .iter()
                 .map(|rule| RuleState::new(rule, 0))
                 .collect(),
+            conditions: Vec::new(),
             firings: Firings::default(),
             stream_max: stream_max(&file.rules),
             frame_rate: FrameRate::new(),
@@ -160,6 +163,9 @@ impl RuleEngine {
             let watch = watch.as_deref_mut().filter(|watch| watch.rule == index);
             frame.evaluate(index, rule, state, watch);
         }
+        for condition in &mut self.conditions {
+            condition.observe(&frame.scene, &self.tracks);
+        }
         self.learn(record);
         firings
     }
@@ -183,17 +189,37 @@ impl RuleEngine {
         self.suppressed
     }
 
+    /// Asks these of each track beside the rules, from the next frame on, with nothing
+    /// remembered. They were read with the zones and lines of the rules in force: after a
+    /// reload they are to be given anew.
+    pub fn set_conditions(&mut self, conditions: impl IntoIterator<Item = When>) {
+        let conditions = conditions.into_iter().map(AskedCondition::new);
+        self.conditions = conditions.collect();
+    }
+
+    /// Whether a condition, by its index in what [`RuleEngine::set_conditions`] was given, held
+    /// for a track in the last frame; not for one that was not in it.
+    #[must_use]
+    pub fn condition_holds(&self, condition: usize, track: u64) -> bool {
+        let slot = self.tracks.slot_of(track);
+        let condition = self.conditions.get(condition);
+        condition
+            .zip(slot)
+            .is_some_and(|(condition, slot)| condition.holds(slot))
+    }
+
     /// The rules in force.
     #[must_use]
     pub fn file(&self) -> &Arc<RuleFile> {
         &self.file
     }
 
-    /// What must be measured for these rules.
+    /// What must be measured for these rules and conditions.
     #[must_use]
     pub fn needs(&self) -> Needs {
-        let rules = self.file.rules.iter();
-        rules.fold(Needs::default(), |needs, rule| needs.or(rule.needs()))
+        let rules = self.file.rules.iter().map(dsl::Rule::needs);
+        let conditions = self.conditions.iter().map(|asked| asked.when().needs());
+        rules.chain(conditions).fold(Needs::default(), Needs::or)
     }
 
     /// The colour a track is to be drawn in, red, green and blue, where a rule that fires for it
@@ -288,6 +314,9 @@ impl RuleEngine {
         };
         for (rule, state) in self.file.rules.iter().zip(&mut self.states) {
             state.end_all(rule, &mut told);
+        }
+        for condition in &mut self.conditions {
+            condition.clear();
         }
         self.tracks.clear();
         self.firings.clear();

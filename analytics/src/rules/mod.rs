@@ -8,6 +8,7 @@
 //! For a track that is known and not in the frame, no condition holds: it was looked for and
 //! not found. A predicted box is believed: nobody has looked.
 
+mod conditions;
 mod engine;
 mod evaluation;
 mod event;

@@ -64,8 +64,10 @@ impl RuleEngine {
     /// A rule keeps its state when its name and its shape are the same; message, labels,
     /// actions, `limit` and `keep` are not of its shape and change at once. Of tracks
     /// everything stays but their stays in zones, and sides of lines, that are new or elsewhere.
+    /// Conditions beside the rules are gone: see [`RuleEngine::set_conditions`].
     pub fn reload(&mut self, file: impl Into<Arc<RuleFile>>, generation: u64) -> Reloaded {
         let file = file.into();
+        self.conditions.clear();
         let old_file = std::mem::replace(&mut self.file, Arc::clone(&file));
         let old_states = std::mem::take(&mut self.states);
         let mut old: BTreeMap<&str, (&Rule, RuleState)> = old_file

@@ -1,5 +1,6 @@
 //! The rule engine on scripted records: what fires, when, and what is remembered.
 
+mod conditions;
 mod explaining;
 mod facts;
 mod limits;

@@ -107,6 +107,9 @@ pub(crate) fn knowing(mut record: FrameRecord, track: u64, name: &str, value: &s
         track,
         name: name.to_owned(),
         value: value.to_owned(),
+        asked_sequence: record.sequence_number,
+        found: None,
+        embedding: None,
     });
     record
 }

@@ -193,8 +193,9 @@ impl InferCounters {
 }
 
 counters! {
-    /// `received = rendered + dropped_encoder + dropped_invalid + lost_in_worker + in flight`, and
-    /// `published = received + overflowed + lost_in_transit + in flight` for the stream it reads.
+    /// `received = rendered + dropped_encoder + dropped_invalid + lost_in_worker + in flight`,
+    /// `published = received + overflowed + lost_in_transit + in flight` for the stream it reads, and
+    /// `shots_ended = shots_written + shots_poor + shots_dropped + shots_failed + shots_lost + in flight`.
     RenderCounters {
         /// Sequence number expected next: all below are received, overflowed or lost in transit.
         next_sequence,
@@ -236,6 +237,18 @@ counters! {
         tracks_now,
         /// Rules' events that last now; gates read it.
         events_now,
+        /// Tracks that have ended, of those whose best picture is wanted.
+        shots_ended,
+        /// Of those, best pictures that were written.
+        shots_written,
+        /// Tracks of which no picture was good enough.
+        shots_poor,
+        /// More tracks at once, or more ends at once, than pictures are kept of.
+        shots_dropped,
+        /// Pictures that the disk refused.
+        shots_failed,
+        /// Pictures that waited to be written when the worker was killed.
+        shots_lost,
     }
 }
 
@@ -248,6 +261,7 @@ impl Counters for RenderCounters {
 
     fn settle(&mut self) {
         self.lost_in_worker += self.in_flight();
+        self.shots_lost += self.shots_in_flight();
         // Gauges of a process that is no more.
         self.tracks_now = 0;
         self.events_now = 0;
@@ -258,6 +272,11 @@ impl Counters for RenderCounters {
             "received = rendered + dropped + lost + in flight",
             self.accounted(),
             self.received,
+        )?;
+        no_more(
+            "shots ended = written + poor + dropped + failed + lost + in flight",
+            self.shots_accounted(),
+            self.shots_ended,
         )?;
         taken_in_order(
             self.next_sequence,
@@ -272,13 +291,27 @@ impl RenderCounters {
     fn accounted(&self) -> u64 {
         self.rendered + self.dropped_encoder + self.dropped_invalid + self.lost_in_worker
     }
+
+    fn shots_accounted(&self) -> u64 {
+        self.shots_written
+            + self.shots_poor
+            + self.shots_dropped
+            + self.shots_failed
+            + self.shots_lost
+    }
+
+    /// Best pictures that wait to be written.
+    #[must_use]
+    pub fn shots_in_flight(&self) -> u64 {
+        self.shots_ended.saturating_sub(self.shots_accounted())
+    }
 }
 
 counters! {
     /// `asked = published + dropped`, and
     /// `published = answered + skipped + expired + lost + in flight`.
     CropCounters {
-        /// Crops that rules asked for.
+        /// Crops that rules and cascades asked for.
         asked,
         /// Crops put on the bus; also the next sequence number.
         published,

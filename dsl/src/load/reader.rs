@@ -133,7 +133,7 @@ impl Reader<'_> {
     }
 
     /// The text of a scalar, as it is written where YAML might read a number.
-    pub(super) fn scalar<'n>(&mut self, node: &'n Node, help: &str) -> Option<&'n str> {
+    pub(crate) fn scalar<'n>(&mut self, node: &'n Node, help: &str) -> Option<&'n str> {
         match node.as_scalar() {
             Some(scalar) if !scalar.is_null() => Some(&scalar.text),
             _ => self.wrong_shape(node, "a text", help),

@@ -7,6 +7,7 @@
 
 pub mod canvas;
 pub mod colour;
+pub mod finding;
 pub mod label;
 mod map;
 pub mod shape;

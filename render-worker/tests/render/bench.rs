@@ -251,8 +251,13 @@ impl Bench {
         assert!(came, "{what}: {:#?}", self.book.read());
     }
 
+    /// The run's directory.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     pub(crate) fn path(&self, record: &FileRecord) -> PathBuf {
-        self.directory.path().join(&record.path)
+        self.directory().join(&record.path)
     }
 }
 
@@ -272,6 +277,7 @@ fn render_spec(root: &Root, policy: QueuePolicy) -> RenderSpec {
             labels: vec!["person".to_owned()],
         }],
         crops: Vec::new(),
+        cascades: Vec::new(),
         max_latency_ms: 60_000,
         tracker: TrackerSpec {
             algorithm: TrackerAlgorithm::Botsort,
@@ -281,6 +287,7 @@ fn render_spec(root: &Root, policy: QueuePolicy) -> RenderSpec {
             lost_timeout_ms: 2000,
             camera_motion: true,
         },
+        best_shots: None,
         rules: rules(RULES),
         labels: BTreeMap::new(),
         overlay: OverlaySpec {

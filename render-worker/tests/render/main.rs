@@ -2,6 +2,7 @@
 
 mod actions;
 mod bench;
+mod best_shots;
 mod encode;
 mod life;
 mod live;

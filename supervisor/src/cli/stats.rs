@@ -99,6 +99,10 @@ pub(super) fn equations(books: &StreamBooks) -> Vec<Equation> {
             ("lost", render.lost_in_worker),
         ],
     ));
+    // Where no best pictures are wanted there is nothing to say of them.
+    if render.shots_ended > 0 {
+        all.push(of_best_shots(render));
+    }
     for crops in &books.ledger.crops {
         all.extend(of_crops(crops));
     }
@@ -160,6 +164,21 @@ fn of_model(book: &str, sent: (&'static str, u64), infer: &InferCounters) -> [Eq
     ];
     let done = Equation::new(book, ("received", infer.received), &gone_out);
     [come, done]
+}
+
+/// What became of the tracks whose best picture is wanted, once they had ended.
+fn of_best_shots(render: &RenderCounters) -> Equation {
+    Equation::new(
+        "best shots",
+        ("tracks ended", render.shots_ended),
+        &[
+            ("written", render.shots_written),
+            ("none good enough", render.shots_poor),
+            ("dropped", render.shots_dropped),
+            ("not writable", render.shots_failed),
+            ("lost", render.shots_lost),
+        ],
+    )
 }
 
 /// The equations of a model's crops, in the order of a crop's way.

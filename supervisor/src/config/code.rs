@@ -33,3 +33,5 @@ pub(super) const TWICE: &str = "C0113";
 pub(super) const CONTRADICTION: &str = "C0114";
 /// Nothing to run: an empty file, no streams.
 pub(super) const NOTHING: &str = "C0115";
+/// No model has such a label.
+pub(super) const UNKNOWN_LABEL: &str = "C0116";

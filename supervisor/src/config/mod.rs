@@ -11,6 +11,9 @@
 //! they default to stands in one table a type (`table`), from which the
 //! reader, "did you mean" and the JSON Schema all take it.
 
+mod best_shots;
+mod cascade;
+mod classes;
 mod code;
 mod encode;
 mod expand;
@@ -38,6 +41,8 @@ mod table;
 mod tracker;
 mod units;
 
+pub use best_shots::BestShotsConfig;
+pub use cascade::CascadeConfig;
 pub use encode::{EncodeConfig, Preset};
 pub use files::{FileKind, SourceFile};
 pub use gateway::GatewayConfig;

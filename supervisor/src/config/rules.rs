@@ -127,6 +127,11 @@ impl<'a> RuleFiles<'a> {
         }
     }
 
+    /// What rules are checked against; `None`: models and labels are taken as they are.
+    pub(super) fn context(&self) -> Option<&dsl::Context> {
+        self.context.as_ref()
+    }
+
     /// The texts of the files with problems, by the names they are shown under.
     pub(super) fn into_texts(self) -> BTreeMap<PathBuf, String> {
         self.texts

@@ -16,7 +16,7 @@ use super::reader::{Fields, Reader};
 use super::redact::redact;
 use super::rules::RuleFiles;
 use super::store::RETENTION;
-use super::stream::{Around, DEFAULTS, STREAM};
+use super::stream::{Around, DEFAULTS, STREAM, StreamRules};
 use super::table::{Absent, Key, Kind, Section};
 use super::{GatewayConfig, ModelConfig, RetentionConfig, SourceFile, StreamConfig, code, expand};
 
@@ -153,7 +153,7 @@ impl RunConfig {
             .map(|library| reader.file("ONNX Runtime library", &library));
         let all_read = models.len() == fields.map("models").len();
         let mut rule_files = RuleFiles::new(reader, all_read.then_some(&models));
-        let streams = read_streams(&fields, &models, &mut rule_files);
+        let streams = read_streams(&fields, &models, all_read, &mut rule_files);
         texts.append(&mut rule_files.into_texts());
         let gateway = fields
             .section("gateway")
@@ -201,6 +201,7 @@ fn read_models(fields: &Fields<'_>) -> BTreeMap<ModelName, ModelConfig> {
 fn read_streams(
     fields: &Fields<'_>,
     read: &BTreeMap<ModelName, ModelConfig>,
+    all_read: bool,
     rule_files: &mut RuleFiles<'_>,
 ) -> BTreeMap<StreamName, StreamConfig> {
     let reader = fields.reader;
@@ -215,7 +216,10 @@ fn read_streams(
     });
     let mut around = Around {
         models: models.collect(),
-        rules: rules.and_then(|rules| rule_files.get(&rules)),
+        read_models: all_read.then_some(read),
+        rules: rules.map_or(StreamRules::None, |rules| {
+            StreamRules::of(rule_files.get(&rules))
+        }),
         rule_files,
     };
     let entries = fields.map("streams");

@@ -10,6 +10,9 @@ use contract::name::ModelName;
 use contract::spec::OverlaySpec;
 use dsl::yaml::Node;
 
+use super::best_shots::BEST_SHOTS;
+use super::cascade::CASCADE;
+use super::classes::Classes;
 use super::encode::ENCODE;
 use super::motion::MOTION;
 use super::output::OUTPUT;
@@ -22,8 +25,8 @@ use super::store::STORE;
 use super::table::{Absent, Key, Kind, Section, list_text};
 use super::tracker::TRACKER;
 use super::{
-    EncodeConfig, MotionConfig, OutputsConfig, QueueConfig, RetryConfig, RulesConfig, SourceConfig,
-    TrackerConfig,
+    BestShotsConfig, CascadeConfig, EncodeConfig, ModelConfig, MotionConfig, OutputsConfig,
+    QueueConfig, RetryConfig, RulesConfig, SourceConfig, TrackerConfig,
 };
 use super::{code, labels, overlay};
 
@@ -93,6 +96,12 @@ const INFER: Key = Key {
     kind: Kind::List(&Kind::Name(contract::name::NAME_BYTES_MAX)),
     absent: Absent::Optional,
 };
+const CASCADES: Key = Key {
+    name: "cascades",
+    doc: "Second models that look at tracks again and again.",
+    kind: Kind::List(&Kind::Section(&CASCADE)),
+    absent: Absent::Optional,
+};
 const PRIORITY: Key = Key {
     name: "priority",
     doc: "Weight of this stream when models cannot keep up with all.",
@@ -103,6 +112,12 @@ const TRACKER_KEY: Key = Key {
     name: "tracker",
     doc: TRACKER.doc,
     kind: Kind::Section(&TRACKER),
+    absent: Absent::Optional,
+};
+const BEST_SHOTS_KEY: Key = Key {
+    name: "best_shots",
+    doc: "Write the best picture of each track when it ends. `off`, or absent: none is written.",
+    kind: Kind::SectionOr(&BEST_SHOTS, "off"),
     absent: Absent::Optional,
 };
 const OVERLAY_KEY: Key = Key {
@@ -158,8 +173,10 @@ pub(super) const STREAM: Section = Section {
         MOTION_KEY,
         QUEUE_KEY,
         INFER,
+        CASCADES,
         PRIORITY,
         TRACKER_KEY,
+        BEST_SHOTS_KEY,
         LABELS,
         RULES,
         OVERLAY_KEY,
@@ -184,8 +201,10 @@ pub(super) const DEFAULTS: Section = Section {
         MOTION_KEY,
         QUEUE_KEY,
         INFER,
+        CASCADES,
         PRIORITY,
         TRACKER_KEY,
+        BEST_SHOTS_KEY,
         LABELS,
         OVERLAY_KEY,
         ENCODE_KEY,
@@ -212,10 +231,14 @@ pub struct StreamConfig {
     pub queue: QueueConfig,
     /// The models that look at it, in the order written, none twice.
     pub infer: Vec<ModelName>,
+    /// Tracks that are shown to second models.
+    pub cascades: Vec<CascadeConfig>,
     /// Weight when demand exceeds capacity, 1 or more.
     pub priority: u32,
     /// How detections become tracks.
     pub tracker: TrackerConfig,
+    /// Of which tracks the best picture is written when they end; `None`: of none.
+    pub best_shots: Option<BestShotsConfig>,
     /// Words that rules and gates may ask for.
     pub labels: BTreeMap<String, String>,
     /// Zones, lines, gates and rules; shared by the streams that name the same file.
@@ -230,14 +253,65 @@ pub struct StreamConfig {
     pub store_detections: bool,
 }
 
+/// A model as it was written: its name, and what it finds as far as that could be read.
+pub(super) type WrittenModel<'a> = (&'a str, Option<Finds>);
+
 /// What a stream is read against.
 pub(super) struct Around<'a, 'r> {
-    /// The models there are, and what they find as far as that can be read.
-    pub(super) models: Vec<(&'a str, Option<Finds>)>,
+    /// The models that were written.
+    pub(super) models: Vec<WrittenModel<'a>>,
+    /// The models; `None` when some could not be read.
+    pub(super) read_models: Option<&'a BTreeMap<ModelName, ModelConfig>>,
     /// The run's rules.
-    pub(super) rules: Option<Arc<RulesConfig>>,
+    pub(super) rules: StreamRules,
     /// Reads rule files of streams.
     pub(super) rule_files: &'a mut RuleFiles<'r>,
+}
+
+impl Around<'_, '_> {
+    /// The class names of some models; `None`: it is not known of which.
+    pub(super) fn classes(&self, models: Option<&[ModelName]>) -> Classes<'_> {
+        let known = self.read_models.zip(models);
+        known.map_or_else(Classes::unknown, |(known, models)| {
+            Classes::of(known.iter().filter(|(name, _)| models.contains(name)))
+        })
+    }
+}
+
+/// The rules of a stream.
+#[derive(Debug, Clone)]
+pub(super) enum StreamRules {
+    /// It has none.
+    None,
+    /// Their file is wrong, which was reported.
+    Wrong,
+    /// These.
+    Read(Arc<RulesConfig>),
+}
+
+impl StreamRules {
+    /// Of what was read from a file that was named.
+    pub(super) fn of(read: Option<Arc<RulesConfig>>) -> Self {
+        read.map_or(Self::Wrong, Self::Read)
+    }
+
+    /// Their zones, lines and rules; `None` when these are not known.
+    pub(super) fn file(&self) -> Option<&dsl::RuleFile> {
+        static EMPTY: std::sync::LazyLock<dsl::RuleFile> =
+            std::sync::LazyLock::new(dsl::RuleFile::default);
+        match self {
+            Self::None => Some(&EMPTY),
+            Self::Wrong => None,
+            Self::Read(rules) => Some(&rules.file),
+        }
+    }
+
+    fn into_config(self) -> Option<Arc<RulesConfig>> {
+        match self {
+            Self::Read(rules) => Some(rules),
+            Self::None | Self::Wrong => None,
+        }
+    }
 }
 
 impl StreamConfig {
@@ -267,12 +341,15 @@ impl StreamConfig {
         let tracker = fields
             .section("tracker")
             .and_then(|tracker| TrackerConfig::read(&tracker));
+        let best_shots = read_best_shots(fields, around);
         let labels = labels::read(fields);
         let rules = match fields.text("rules") {
             None => around.rules.clone(),
-            Some(word) if word.text == "off" => None,
-            Some(path) => around.rule_files.get(&path),
+            Some(word) if word.text == "off" => StreamRules::None,
+            Some(path) => StreamRules::of(around.rule_files.get(&path)),
         };
+        let cascades = CascadeConfig::read_all(fields, infer.as_deref(), &rules, around);
+        let rules = rules.into_config();
         let overlay = fields
             .section("overlay")
             .and_then(|layers| overlay::read(&layers));
@@ -313,8 +390,10 @@ impl StreamConfig {
             motion: motion?,
             queue: queue?,
             infer: infer?,
+            cascades: cascades?,
             priority: priority?,
             tracker: tracker?,
+            best_shots: best_shots?,
             labels: labels?,
             rules,
             overlay: overlay?,
@@ -358,75 +437,85 @@ fn check_source(fields: &Fields<'_>, own: &Node, source: &SourceConfig) {
     }
 }
 
+/// `Some(None)` where none are wanted.
+fn read_best_shots(
+    fields: &Fields<'_>,
+    around: &Around<'_, '_>,
+) -> Option<Option<BestShotsConfig>> {
+    if fields.node("best_shots").is_none() || fields.is_word("best_shots") {
+        return Some(None);
+    }
+    // Of all models of the run: what stands in `defaults` is meant for streams of several.
+    let classes = around
+        .read_models
+        .map_or_else(Classes::unknown, Classes::of);
+    let section = fields.section("best_shots")?;
+    BestShotsConfig::read(&section, &classes).map(Some)
+}
+
 fn read_infer(
     reader: &Reader<'_>,
     items: &[Node],
-    models: &[(&str, Option<Finds>)],
+    models: &[WrittenModel<'_>],
 ) -> Option<Vec<ModelName>> {
     let mut names: Vec<ModelName> = Vec::new();
-    let mut maps = HashMap::new();
+    let mut maps: HashMap<Finds, ModelName> = HashMap::new();
     let mut right = true;
     for item in items {
-        let Some(name) = reader.text(item, "a model's name") else {
+        let Some((name, finds)) = read_model(reader, item, models) else {
             right = false;
             continue;
         };
-        let written = reader.as_written(&item.span);
-        let Some((_, finds)) = models.iter().find(|(known, _)| *known == name.text) else {
-            right = false;
-            report_unknown(reader, item, name.text, models);
-            continue;
+        let contradiction = |message: String, help: &str| {
+            let problem = reader.problem(code::CONTRADICTION, &item.span, message);
+            reader.report(problem.helped(help));
         };
-        match finds {
-            Some(Finds::Embedding) => {
-                let message = format!(
-                    "the model `{written}` makes an embedding of an object, not of a whole frame"
-                );
-                let help =
-                    "take it out of `infer`; a rule asks it about a track with `infer(MODEL)`";
-                reader.report(
-                    reader
-                        .problem(code::CONTRADICTION, &item.span, message)
-                        .helped(help),
-                );
-            }
-            Some(finds @ (Finds::Depth | Finds::Classes)) => {
-                if let Some(other) = maps.insert(*finds, name.text) {
-                    let message =
-                        format!("`{other}` and `{written}` both make a map of the same kind");
-                    let help =
-                        "leave one of them to the stream: rules and the overlay know one such map";
-                    reader.report(
-                        reader
-                            .problem(code::CONTRADICTION, &item.span, message)
-                            .helped(help),
-                    );
-                }
-            }
-            Some(Finds::Objects) | None => {}
+        if names.contains(&name) {
+            let message = format!("the model `{name}` is named twice");
+            reader.report(reader.problem(code::TWICE, &item.span, message));
+        } else if finds == Some(Finds::Embedding) {
+            contradiction(
+                format!("the model `{name}` makes an embedding of an object, not of a whole frame"),
+                "take it out of `infer`: `cascades` show it tracks, and so does a rule's `infer(MODEL)`",
+            );
+        } else if let Some(finds) = finds.filter(|finds| finds.is_map())
+            && let Some(other) = maps.insert(finds, name.clone())
+        {
+            contradiction(
+                format!("`{other}` and `{name}` both make a map of the same kind"),
+                "leave one of them to the stream: rules and the overlay know one such map",
+            );
         }
-        if let Ok(name) = name.text.parse() {
-            if names.contains(&name) {
-                let message = format!("the model `{written}` is named twice");
-                reader.report(reader.problem(code::TWICE, &item.span, message));
-            }
-            names.push(name);
-        }
+        names.push(name);
     }
     right.then_some(names)
 }
 
-fn report_unknown(reader: &Reader<'_>, item: &Node, name: &str, models: &[(&str, Option<Finds>)]) {
-    let models: Vec<_> = models.iter().map(|(name, _)| *name).collect();
+/// The name of one of `models`, and what it finds. One that is there but has no right name was
+/// reported where it stands.
+pub(super) fn read_model(
+    reader: &Reader<'_>,
+    item: &Node,
+    models: &[WrittenModel<'_>],
+) -> Option<(ModelName, Option<Finds>)> {
+    let name = reader.text(item, "a model's name")?;
+    if let Some((_, finds)) = models.iter().find(|(known, _)| *known == name.text) {
+        return Some((name.text.parse().ok()?, *finds));
+    }
+    let known: Vec<_> = models.iter().map(|(name, _)| *name).collect();
     let written = reader.as_written(&item.span);
-    let known = match &models[..] {
+    let text = match &known[..] {
         [] => "there are none: add `models:`".to_owned(),
-        models => format!("the models are {}", list_text(models)),
+        known => format!("the models are {}", list_text(known)),
     };
-    let problem = reader.problem(
-        code::UNKNOWN_MODEL,
-        &item.span,
-        format!("there is no model `{written}`"),
+    reader.report(
+        reader
+            .problem(
+                code::UNKNOWN_MODEL,
+                &item.span,
+                format!("there is no model `{written}`"),
+            )
+            .suggesting(dsl::suggest(name.text, known.into_iter()), text),
     );
-    reader.report(problem.suggesting(dsl::suggest(name, models.iter().copied()), known));
+    None
 }

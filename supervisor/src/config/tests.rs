@@ -49,6 +49,28 @@ fn what_is_not_written_is_the_default() {
 }
 
 #[test]
+fn best_shots_of_all_streams_can_be_off_for_one() {
+    let config = read(
+        "run: r
+defaults: {best_shots: {min_size: 64}}
+streams:
+  a: {source: 'test:ball'}
+  b: {source: 'test:ball', best_shots: {min_score: 30%}}
+  c: {source: 'test:ball', best_shots: off}
+",
+    );
+    let of = |name| {
+        let best_shots = stream(&config, name).best_shots.as_ref()?;
+        Some((best_shots.min_size, best_shots.min_score.get()))
+    };
+    assert_eq!(of("a"), Some((64, 0.5)));
+    assert_eq!(of("b"), Some((64, 0.3)));
+    assert_eq!(of("c"), None);
+    let plain = read("run: r\nstreams: {s: {source: 'test:ball'}}\n");
+    assert_eq!(stream(&plain, "s").best_shots, None);
+}
+
+#[test]
 fn a_fast_source_loses_nothing_unless_told_to() {
     let config = read(
         "run: r\nstreams:\n  a: {source: 'test:ball', pace: fast}\n  b: {source: 'test:ball', pace: fast, queue: {policy: drop_latest}}\n",

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use contract::spec::{QueuePolicy, SourceSpec};
+use contract::spec::{BestShotsSpec, CascadeSpec, QueuePolicy, SourceSpec};
 
 use super::*;
 use crate::config;
@@ -155,6 +155,43 @@ fn rules_that_infer_give_a_model_crops_beside_frames() {
     );
     assert_eq!(plan.books.len(), plain.books.len() + 4);
     assert!(plan.shared_memory_bytes > plain.shared_memory_bytes);
+}
+
+#[test]
+fn a_model_of_a_cascade_needs_no_stream_that_infers_whole_frames() {
+    const RULES: &str = "zones: {door: {polygon: [[0, 0], [1, 0], [1, 1]]}}";
+    let cascades = "infer: [people]
+    rules: r.yaml
+    best_shots: {labels: person, min_score: 60%}
+    cascades: [{model: unused, of: person, every: 500ms, when: in_zone(door), until: found}]";
+    let plan = plan_with(&CONFIG.replace("infer: [people]", cascades), RULES);
+    let roles = roles(&plan);
+    let Role::Infer(unused) = &roles["infer-unused"] else {
+        panic!("not infer");
+    };
+    let Role::Render(render) = &roles["render-yard"] else {
+        panic!("not render");
+    };
+    assert_eq!(unused.streams.len(), 1);
+    assert_eq!(unused.streams[0].frames, render.crops[0].frames);
+    let cascade = CascadeSpec {
+        model: "unused".parse().expect("a name"),
+        of: vec!["person".to_owned()],
+        every_ms: 500,
+        when: Some("in_zone(door)".to_owned()),
+        until_found: true,
+    };
+    assert_eq!(render.cascades, [cascade]);
+    let best_shots = BestShotsSpec {
+        labels: vec!["person".to_owned()],
+        score_min: 0.6,
+        side_min: 32,
+    };
+    assert_eq!(render.best_shots, Some(best_shots));
+    let Role::Render(gate) = &roles["render-gate"] else {
+        panic!("not render");
+    };
+    assert_eq!((gate.best_shots.as_ref(), gate.cascades.len()), (None, 0));
 }
 
 #[test]

@@ -58,7 +58,7 @@ impl Case {
         let mut objects = Vec::new();
         let mut attributes = Vec::new();
         for track in &self.tracks {
-            attributes.extend(track.attributes_in(since_ns..pts_ns + 1));
+            attributes.extend(track.attributes_in(since_ns..pts_ns + 1, number));
             let Some(moment) = track.at(pts_ns) else {
                 continue;
             };
@@ -155,15 +155,22 @@ impl Track {
         Some([0, 1].map(|axis| from[axis] + (to[axis] - from[axis]) * part))
     }
 
-    fn attributes_in(&self, during_ns: Range<u64>) -> impl Iterator<Item = AttributeRecord> {
+    fn attributes_in(
+        &self,
+        during_ns: Range<u64>,
+        asked_sequence: u64,
+    ) -> impl Iterator<Item = AttributeRecord> {
         let waypoints = self.path.iter();
         let passed = waypoints.filter(move |waypoint| during_ns.contains(&waypoint.at_ns));
-        passed.flat_map(|waypoint| {
+        passed.flat_map(move |waypoint| {
             let attributes = waypoint.attributes.iter();
-            attributes.map(|(name, value)| AttributeRecord {
+            attributes.map(move |(name, value)| AttributeRecord {
                 track: self.id,
                 name: name.clone(),
                 value: value.clone(),
+                asked_sequence,
+                found: None,
+                embedding: None,
             })
         })
     }

@@ -300,7 +300,7 @@ mod tests {
                 |row| row.get(0),
             )
             .expect("counted");
-        assert_eq!(tables, 16);
+        assert_eq!(tables, 17);
     }
 
     #[test]
@@ -323,7 +323,7 @@ mod tests {
         let error = open_or_create(&junk).expect_err("not a database");
         assert!(error.to_string().contains("move it away"), "{error}");
 
-        for version in [1, 99] {
+        for version in [1, 2, 99] {
             let other = directory.path().join(format!("version-{version}"));
             let connection = open_or_create(&other).expect("made");
             connection

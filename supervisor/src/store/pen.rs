@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use contract::best_shot::BestShot;
 use contract::event::{Delivery, Event};
 use contract::name::{RunId, StreamName};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -144,6 +145,7 @@ impl Pen {
                     file.frames,
                 ],
             ),
+            Row::BestShot(shot) => Ok(write_best_shot(connection, run, shot)?),
             Row::Ledger {
                 stream,
                 book,
@@ -235,6 +237,52 @@ fn write_event(connection: &Connection, run: &str, event: &Event) -> rusqlite::R
         .deliveries
         .iter()
         .try_for_each(|delivery| write_delivery(connection, run, event, delivery))
+}
+
+/// A file is told of once; of a repeat nothing is changed.
+fn write_best_shot(connection: &Connection, run: &str, shot: &BestShot) -> rusqlite::Result<()> {
+    let BestShot {
+        moment, picture, ..
+    } = shot;
+    let bounds = &moment.bounds;
+    let landmarks = (moment.landmarks.count() > 0).then(|| {
+        serde_json::to_string(&moment.landmarks).expect("a list of points is always JSON")
+    });
+    connection
+        .prepare_cached(
+            "INSERT INTO best_shots (run, path, stream, track, label, cause, event, sequence_number,
+             pts_ns, wall_ms, began_pts_ns, ended_pts_ns, value, score, sharpness, brightness,
+             x1, y1, x2, y2, landmarks, width, height)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
+             ?19, ?20, ?21, ?22, ?23)
+             ON CONFLICT (run, path) DO NOTHING",
+        )?
+        .execute(params![
+            run,
+            shot.path,
+            shot.stream.as_str(),
+            shot.track,
+            shot.label,
+            shot.cause.as_str(),
+            shot.cause.event(),
+            moment.sequence_number,
+            moment.pts_ns,
+            moment.wall_ms,
+            shot.began_pts_ns,
+            shot.ended_pts_ns,
+            moment.value(),
+            moment.score,
+            f64::from(moment.quality.sharpness) / 100.0,
+            moment.quality.brightness,
+            bounds.x1,
+            bounds.y1,
+            bounds.x2,
+            bounds.y2,
+            landmarks,
+            picture.width,
+            picture.height,
+        ])
+        .map(drop)
 }
 
 fn write_delivery(

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use contract::best_shot::BestShot;
 use contract::control::{FileRecord, FrameRecord, SourceInfo};
 use contract::event::Event;
 use contract::latency::Histogram;
@@ -68,6 +69,8 @@ pub enum Row {
     },
     /// A file was begun or finished.
     File(FileRecord),
+    /// The best picture of a track was written.
+    BestShot(Box<BestShot>),
     /// All counters of one book.
     Ledger {
         /// The stream it speaks of.

@@ -79,7 +79,7 @@ fn finish(run: &mut Process) {
 }
 
 /// Every event of the run comes again, and no other.
-fn a_replay_gives_the_same(site: &Site) {
+pub(crate) fn a_replay_gives_the_same(site: &Site) {
     let rules = site.path().join("cascade.rules.yaml").display().to_string();
     let replay = site.ask(&["rules", "replay", &rules, "--run", "last", "--json"]);
     assert_eq!(replay.code, 0, "{}", replay.stderr);

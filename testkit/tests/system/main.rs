@@ -1,7 +1,9 @@
 //! Sluice as a whole: the real programs, on real clips, killed and fed junk for real.
 
+mod best_shots;
 mod cameras;
 mod cascade;
+mod cascades;
 mod junk;
 mod kills;
 mod maps;

@@ -63,6 +63,20 @@ fn each_change_disturbs_as_little_as_it_can() {
             &["render-yard goes on with another spec: overlay, tracker"],
         ),
         (
+            &[("size: 320x240", "size: 320x240\n    best_shots: {}")],
+            &["render-yard goes on with another spec: best_shots"],
+        ),
+        (
+            &[(
+                "size: 320x240",
+                "size: 320x240\n    cascades: [{model: people, of: car}]",
+            )],
+            &[
+                "infer-people goes on with another spec: crops of yard join",
+                "render-yard goes on with another spec: models asked about crops, cascades",
+            ],
+        ),
+        (
             &[(
                 "size: 320x240",
                 "size: 320x240\n    motion: {threshold: 40}",

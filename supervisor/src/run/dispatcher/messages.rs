@@ -64,6 +64,7 @@ impl Dispatcher {
                 }
                 self.setting.store.offer(Row::File(file));
             }
+            FromWorker::BestShot(shot) => self.setting.store.offer(Row::BestShot(shot)),
             FromWorker::Failing(text) => self.seats[member].last_words = text,
             // Answers questions that no run asks.
             FromWorker::Studied(_) => {}

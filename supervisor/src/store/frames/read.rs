@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 
-use contract::control::{AttributeRecord, ObjectRecord, Quality};
+use contract::control::{AttributeRecord, FoundRecord, ObjectRecord, Quality};
 use contract::geometry::{BoundingBox, PixelSize};
 use contract::name::ModelName;
 use contract::spec::RenderModelSpec;
@@ -230,17 +230,12 @@ fn read_page(
         )?;
         let objects = collect(&mut statement, range, |row| read_object(row, segment))?;
         let mut statement = transaction.prepare_cached(
-            "SELECT sequence_number, track, name, value
+            "SELECT sequence_number, track, name, value, asked_sequence, count, score,
+                    x1, y1, x2, y2, landmarks, embedding
              FROM attributes WHERE segment_id = ?1 AND sequence_number BETWEEN ?2 AND ?3
              ORDER BY sequence_number, ordinal",
         )?;
-        let attributes = collect(&mut statement, range, |row| {
-            Ok(AttributeRecord {
-                track: row.get(1)?,
-                name: row.get(2)?,
-                value: row.get(3)?,
-            })
-        })?;
+        let attributes = collect(&mut statement, range, read_attribute)?;
         hand_out(&mut page, objects, |record| &mut record.objects);
         hand_out(&mut page, attributes, |record| &mut record.attributes);
     }
@@ -325,6 +320,40 @@ fn read_object(row: &Row<'_>, segment: &Segment) -> rusqlite::Result<ObjectRecor
         landmarks: row.get(10)?,
         depth: row.get(11)?,
     })
+}
+
+fn read_attribute(row: &Row<'_>) -> rusqlite::Result<AttributeRecord> {
+    let pixels = |index| Ok::<_, rusqlite::Error>(from_steps(row.get(index)?, PIXEL_STEPS));
+    let score: Option<i32> = row.get(6)?;
+    let found = score.map(|score| {
+        Ok::<_, rusqlite::Error>(FoundRecord {
+            count: row.get(5)?,
+            score: from_steps(score, SCORE_STEPS),
+            bounds: BoundingBox {
+                x1: pixels(7)?,
+                y1: pixels(8)?,
+                x2: pixels(9)?,
+                y2: pixels(10)?,
+            },
+            landmarks: row.get(11)?,
+        })
+    });
+    Ok(AttributeRecord {
+        track: row.get(1)?,
+        name: row.get(2)?,
+        value: row.get(3)?,
+        asked_sequence: row.get(4)?,
+        found: found.transpose()?,
+        embedding: row
+            .get::<_, Option<Vec<u8>>>(12)?
+            .map(|bytes| of_bytes(&bytes)),
+    })
+}
+
+/// A vector of what `to_bytes` made of it.
+fn of_bytes(bytes: &[u8]) -> Vec<f32> {
+    let values = bytes.as_chunks::<4>().0.iter();
+    values.map(|value| f32::from_le_bytes(*value)).collect()
 }
 
 /// A value that Sluice never writes.

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use contract::control::{AttributeRecord, ObjectRecord, Quality};
+use contract::control::{AttributeRecord, FoundRecord, ObjectRecord, Quality};
 use contract::geometry::BoundingBox;
 use contract::motion::{COLUMNS, ROWS, WORDS};
 use proptest::collection::vec;
@@ -54,12 +54,37 @@ fn records() -> impl Strategy<Value = FrameRecord> {
         }),
     ];
     let skip = option::of((0..5_u8).prop_map(|number| skip_of(number).expect("five")));
-    let attribute =
-        (any::<u32>(), "[a-z]{1,9}", ".{0,9}").prop_map(|(track, name, value)| AttributeRecord {
+    let edge = || -64.0_f32..8192.0;
+    let found = (
+        1..9_u16,
+        0.0_f32..=1.0,
+        [edge(), edge(), edge(), edge()],
+        any::<u8>(),
+    );
+    let found = found.prop_map(|(count, score, [x1, y1, x2, y2], landmarks)| FoundRecord {
+        count,
+        score,
+        bounds: BoundingBox { x1, y1, x2, y2 },
+        landmarks,
+    });
+    let attribute = (
+        any::<u32>(),
+        "[a-z]{1,9}",
+        ".{0,9}",
+        0..1_u64 << 40,
+        option::of(found),
+        option::of(vec(-1.0_f32..1.0, 2..6)),
+    );
+    let attribute = attribute.prop_map(|(track, name, value, asked_sequence, found, embedding)| {
+        AttributeRecord {
             track: track.into(),
             name,
             value,
-        });
+            asked_sequence,
+            found,
+            embedding,
+        }
+    });
     (
         0..1_u64 << 62,
         0..1_i64 << 42,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use contract::control::ObjectRecord;
-use contract::geometry::PixelSize;
+use contract::geometry::{BoundingBox, PixelSize};
 use contract::spec::RenderModelSpec;
 use rusqlite::{Connection, params};
 
@@ -171,10 +171,15 @@ fn write_frame(
         ])?;
     }
     let mut insert = connection.prepare_cached(
-        "INSERT INTO attributes (segment_id, sequence_number, ordinal, track, name, value)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO attributes (segment_id, sequence_number, ordinal, track, name, value,
+         asked_sequence, count, score, x1, y1, x2, y2, landmarks, embedding)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
     )?;
     for (ordinal, attribute) in record.attributes.iter().enumerate() {
+        let found = attribute.found.as_ref();
+        let edge = |of: fn(&BoundingBox) -> f32| {
+            found.map(|found| to_steps(of(&found.bounds), PIXEL_STEPS))
+        };
         insert.execute(params![
             segment.id,
             record.sequence_number,
@@ -182,9 +187,26 @@ fn write_frame(
             attribute.track,
             attribute.name,
             attribute.value,
+            attribute.asked_sequence,
+            found.map_or(0, |found| found.count),
+            found.map(|found| to_steps(found.score, SCORE_STEPS)),
+            edge(|bounds| bounds.x1),
+            edge(|bounds| bounds.y1),
+            edge(|bounds| bounds.x2),
+            edge(|bounds| bounds.y2),
+            found.map(|found| found.landmarks),
+            attribute.embedding.as_deref().map(to_bytes),
         ])?;
     }
     Ok(())
+}
+
+/// A vector as it is stored: little-endian `f32`, one after the other.
+fn to_bytes(vector: &[f32]) -> Vec<u8> {
+    vector
+        .iter()
+        .flat_map(|value| value.to_le_bytes())
+        .collect()
 }
 
 /// The number that stands for an object's model and class, as [`begin_segment`] counts them.
