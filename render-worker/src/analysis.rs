@@ -17,6 +17,7 @@ use worker::Failure;
 use crate::best_shot::{BestShots, Ended, Living, Picture};
 use crate::cascade::{Candidate, Conditions};
 use crate::crops::Learned;
+use crate::crops::Subject;
 use crate::join::Answer;
 use crate::maps::Maps;
 use crate::overlay::colour::Rgb;

@@ -135,9 +135,9 @@ mod tests {
     fn what_was_found_moves_and_grows_with_its_track() {
         let mut parts = Parts::default();
         parts.learn(10, finding(7, &[[110.0, 60.0, 130.0, 80.0]]));
-        let parts: Vec<_> = parts.on(7).collect();
+        let on_track: Vec<_> = parts.on(7).collect();
         let there = bounds([200.0, 100.0, 280.0, 300.0]);
-        let (bounds_there, landmarks) = parts[0].on(&there);
+        let (bounds_there, landmarks) = on_track[0].on(&there);
         assert_eq!(bounds_there, bounds([220.0, 120.0, 260.0, 160.0]));
         assert_eq!(landmarks.points(), [[220.0, 160.0]]);
         assert_eq!(parts.on(8).count(), 0);

@@ -78,7 +78,7 @@ impl Overlay {
 #[cfg(test)]
 mod tests {
     use contract::geometry::{I420Layout, PixelSize};
-    use contract::spec::OverlaySpec;
+    use contract::spec::{DepthView, NearValues, OverlaySpec};
     use frame_bus::ColourMatrix;
 
     use super::super::colour::{Palette, Yuv};
@@ -113,6 +113,9 @@ mod tests {
             trails: true,
             zones: true,
             status: true,
+            classes: true,
+            depth: DepthView::Off,
+            near: NearValues::Large,
         };
         let mut overlay = Overlay::new(layers, layout, ColourMatrix::Bt709, &[]);
         assert!(overlay.draw_findings(&mut bytes, findings.iter().copied()));

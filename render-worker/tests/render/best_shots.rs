@@ -4,6 +4,7 @@ use std::fs;
 
 use contract::best_shot::{BestShot, ShotCause};
 use contract::control::FromWorker;
+use contract::findings::Findings;
 use contract::ledger::RenderCounters;
 use contract::spec::{BestShotsSpec, QueuePolicy};
 use frame_bus::Outcome;
@@ -56,7 +57,11 @@ fn stand(bench: &Bench, numbers: std::ops::Range<u64>, best: u64) {
 fn leave(bench: &Bench, numbers: std::ops::Range<u64>) {
     for number in numbers {
         bench.publish(number);
-        bench.answer(number, number, Outcome::Detections(&[]));
+        bench.answer(
+            number,
+            number,
+            Outcome::Found(&Findings::Detections(Vec::new())),
+        );
         bench.expect_book("rendered", |counters| counters.rendered > number);
     }
 }
