@@ -13,9 +13,9 @@
 -- Boxes are in pixels of the processed frame.
 --
 -- What comes for every frame (`frames`, `detections`, `attributes`) is stored as small
--- integers and only as far as it cannot be derived; `v_frames` and `v_detections` show
--- it in seconds, pixels and words. It is deleted by age and size (`retention:` of the config),
--- everything else stays.
+-- integers and only as far as it cannot be derived; `v_frames`, `v_detections` and
+-- `v_attributes` show it in seconds, pixels and words. It is deleted by age and size
+-- (`retention:` of the config), everything else stays.
 
 PRAGMA user_version = 3;
 
