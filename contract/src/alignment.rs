@@ -25,7 +25,7 @@ pub struct Similarity {
 impl Similarity {
     /// The one that takes `from` nearest to `to`, by the sum of squared distances: Umeyama's
     /// least squares (1991), which in the plane is a quotient of complex numbers. `None` for
-    /// fewer than two points, or when all of `from` are in one place.
+    /// fewer than two points, or when all of either are in one place.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "a few points")]
     pub fn fit(from: &[[f32; 2]], to: &[[f32; 2]]) -> Option<Self> {
@@ -53,7 +53,7 @@ impl Similarity {
         let [x, y] = turned.apply(from_mean);
         let shift = [to_mean[0] - x, to_mean[1] - y];
         let is_one = turn.iter().chain(&shift).all(|part| part.is_finite());
-        is_one.then_some(Self { turn, shift })
+        (is_one && turn != [0.0, 0.0]).then_some(Self { turn, shift })
     }
 
     /// Where a point goes.
@@ -109,6 +109,7 @@ mod tests {
     fn points_in_one_place_say_nothing() {
         let place = [[3.0, 4.0]; 5];
         assert_eq!(Similarity::fit(&place, &FACE_LANDMARKS), None);
+        assert_eq!(Similarity::fit(&FACE_LANDMARKS, &place), None);
         assert_eq!(Similarity::fit(&[], &[]), None);
         assert_eq!(Similarity::fit(&[[1.0, 1.0]], &[[2.0, 2.0]]), None);
     }

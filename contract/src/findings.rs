@@ -29,6 +29,12 @@ pub enum Finds {
 }
 
 impl Finds {
+    /// It tells classes apart, which have labels.
+    #[must_use]
+    pub fn has_classes(self) -> bool {
+        matches!(self, Self::Objects | Self::Classes)
+    }
+
     /// It speaks of places, and so of whole pictures only.
     #[must_use]
     pub fn is_map(self) -> bool {

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use contract::findings::Finds;
 use contract::spec::{
     Backend, BackendSpec, BatchSpec, ColourOrder, InputSpec, ModelFamily, Precision,
 };
@@ -336,8 +335,7 @@ fn nms_default(family: ModelFamily) -> Option<Fraction> {
 fn read_labels(fields: &Fields<'_>, family: Option<ModelFamily>) -> Option<Vec<String>> {
     let reader = fields.reader;
     let only_label = family.and_then(ModelFamily::only_label);
-    let finds = family.map(ModelFamily::finds);
-    let takes_no_labels = matches!(finds, Some(Finds::Embedding | Finds::Depth));
+    let takes_no_labels = family.is_some_and(|family| !family.finds().has_classes());
     let Some(node) = fields.node("labels") else {
         if takes_no_labels {
             return Some(Vec::new());

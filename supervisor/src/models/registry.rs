@@ -188,8 +188,9 @@ mod tests {
         for (name, model) in &models {
             // The name is a file's, and a model's in a run config.
             assert!(name.parse::<ModelName>().is_ok(), "{name}");
-            let is_labelled = model.labels.is_some() || model.family.only_label().is_some();
-            assert!(is_labelled, "{name} has no labels");
+            let has_own = model.family.only_label().is_some();
+            let needs_labels = model.family.finds().has_classes() && !has_own;
+            assert_eq!(model.labels.is_some(), needs_labels, "{name}");
             assert_eq!(
                 model.convert.is_some(),
                 model.converter().is_some(),

@@ -248,3 +248,53 @@ fn a_cascade_comes_changes_and_goes_while_the_stream_runs_on() {
     assert_eq!(ledger["render.lost_in_worker"], 0, "{ledger:?}");
     assert_eq!(ledger["ingest.lost"], 0, "{ledger:?}");
 }
+
+/// An aligned face is shown to a model that embeds it, again and again: most vectors are
+/// near to each other, for it is one man.
+#[test]
+fn a_face_is_embedded_upright_and_its_vectors_are_kept() {
+    let site = Site::new();
+    let config = site.config(
+        "
+run: identity
+models:
+  faces: {file: '{root}/.deps/models/centerface.onnx', family: centerface, input: {size: 320x256}, score: 0.5}
+  identity: {file: '{root}/.deps/models/mobileface.onnx', family: embedding}
+streams:
+  yard:
+    source: '{root}/.deps/clips/carphone.mp4'
+    pace: fast
+    queue: {policy: wait}
+    infer: [faces]
+    cascades: [{model: identity, of: face, every: 500ms}]
+",
+    );
+    let mut run = site.run(&config, &[]);
+    finish(&mut run);
+    let database = site.database();
+    database.assert_closed();
+    let vectors = database.rows(
+        "SELECT embedding FROM v_attributes WHERE name = 'identity' ORDER BY sequence_number",
+        |row| row.get::<_, Vec<u8>>(0),
+    );
+    let vectors: Vec<Vec<f32>> = vectors
+        .iter()
+        .map(|bytes| {
+            let values = bytes.as_chunks::<4>().0.iter();
+            values.map(|value| f32::from_le_bytes(*value)).collect()
+        })
+        .collect();
+    assert!(vectors.len() >= 5, "{} answers", vectors.len());
+    assert!(vectors.iter().all(|vector| vector.len() == 256));
+    let cosine = |one: &[f32], other: &[f32]| -> f32 {
+        one.iter().zip(other).map(|(one, other)| one * other).sum()
+    };
+    // Of one person over 0.45; at one moment he looks away.
+    let pairs = vectors
+        .iter()
+        .enumerate()
+        .flat_map(|(index, one)| vectors[..index].iter().map(move |other| cosine(one, other)));
+    let cosines: Vec<f32> = pairs.collect();
+    let alike = cosines.iter().filter(|cosine| **cosine > 0.45).count();
+    assert!(3 * alike >= 2 * cosines.len(), "{cosines:?}");
+}
