@@ -57,7 +57,8 @@ pub(crate) fn measure(root: &Path, report: &mut Report) -> anyhow::Result<()> {
     };
     // More than any two cores can do, so that what comes out is all there is.
     let capacity: f64 = bench.run(&alike("capacity", 40.0))?.inferred.iter().sum();
-    let share = capacity / 8.0;
+    #[expect(clippy::cast_precision_loss, reason = "a few streams")]
+    let share = capacity / STREAMS as f64;
     let mut loads = vec![alike("half of it", share / 2.0)];
     for times in [1.0, 2.0, 5.0] {
         loads.push(alike(&format!("{times:.0}x"), share * times));
