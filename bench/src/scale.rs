@@ -75,7 +75,7 @@ pub(crate) fn measure(root: &Path, report: &mut Report) -> anyhow::Result<()> {
             "Eight streams of 640x272 H.264 (the traffic clip, its timestamps scaled to the rate wanted) share NanoDet 416 int8; \
              nothing is encoded. What the model can do beside eight decoders was measured first, by 40 fps a stream: \
              {capacity:.0} frames a second; loads are multiples of that. {SECONDS} s each, the first {SECONDS_WARMING} left out. \
-             Fairness is Jain's index of frames inferred, 1 when all get the same (of priorities: a unit of priority). Rendered is \
+             Fairness is Jain's index of frames inferred over the streams that ask for the same, 1 when all get the same (of priorities: a unit of priority). Rendered is \
              how much of what was captured reached the end of the pipeline, inferred or predicted. Latency, from capture to \
              rendered, is the worst stream's. Command: `target/release/sluice-bench scale`.",
         ),
@@ -111,9 +111,11 @@ fn row(load: &Load, outcome: &Outcome) -> Vec<String> {
         .copied()
         .fold(f64::INFINITY, f64::min);
     let most = outcome.inferred.iter().copied().fold(0.0, f64::max);
-    let weighted = outcome.inferred.iter().zip(load.priority);
-    let weighted: Vec<_> = weighted
-        .map(|(fps, priority)| fps / f64::from(priority))
+    // Of streams that ask for the same: what one leaves may go to another that asks for more.
+    let asks_like_the_last = |index: &usize| load.fps[*index] <= load.fps[STREAMS - 1];
+    let alike = (0..STREAMS).filter(asks_like_the_last);
+    let weighted: Vec<_> = alike
+        .map(|index| outcome.inferred[index] / f64::from(load.priority[index]))
         .collect();
     vec![
         load.name.clone(),
