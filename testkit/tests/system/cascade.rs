@@ -50,7 +50,8 @@ fn endless(site: &Site) -> std::path::PathBuf {
     site.config(&CONFIG.replace("PACE", "pace: live\n    loop: true"))
 }
 
-fn counter(site: &Site, name: &str) -> i64 {
+/// A counter of the stream `yard`, 0 while there is none.
+pub(crate) fn counter(site: &Site, name: &str) -> i64 {
     let exists = site.data().join("runs.db").exists();
     let ledger = exists.then(|| site.database().ledger("yard"));
     ledger
@@ -73,7 +74,7 @@ fn kill(site: &Site, worker: &str) {
     send_signal(u32::try_from(pid).expect("a pid"), Signal::SIGKILL).expect("it lives");
 }
 
-fn finish(run: &mut Process) {
+pub(crate) fn finish(run: &mut Process) {
     let code = run.exit_code(RUN_TIMEOUT);
     assert_eq!(code, 0, "{}{}", run.stdout(), run.stderr());
 }

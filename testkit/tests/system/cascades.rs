@@ -4,11 +4,10 @@
 use std::fs;
 
 use nix::sys::signal::Signal;
-use testkit::process::Process;
 use testkit::wait::wait_until;
 
-use crate::cascade::a_replay_gives_the_same;
-use crate::site::{RUN_TIMEOUT, STATE_TIMEOUT, Site, assert_nothing_left, workers};
+use crate::cascade::{a_replay_gives_the_same, counter, finish};
+use crate::site::{STATE_TIMEOUT, Site, assert_nothing_left, workers};
 
 /// The model that looks at crops finds people, too: on the crop of a person it says "person".
 const WALKING: &str = "
@@ -47,19 +46,6 @@ fn endless(cascades: &str) -> String {
     WALKING
         .replace("CASCADES", cascades)
         .replace("PACE", "pace: live\n    loop: true")
-}
-
-fn finish(run: &mut Process) {
-    let code = run.exit_code(RUN_TIMEOUT);
-    assert_eq!(code, 0, "{}{}", run.stdout(), run.stderr());
-}
-
-fn counter(site: &Site, name: &str) -> i64 {
-    let exists = site.data().join("runs.db").exists();
-    let ledger = exists.then(|| site.database().ledger("yard"));
-    ledger
-        .and_then(|ledger| ledger.get(name).copied())
-        .unwrap_or(0)
 }
 
 #[test]
