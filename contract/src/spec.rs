@@ -5,6 +5,7 @@
 
 mod backend;
 mod family;
+mod gateway;
 mod overlay;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use crate::study::StudySpec;
 
 pub use backend::{Backend, BackendSpec, BatchSpec, Precision};
 pub use family::{ColourOrder, InputSpec, ModelFamily};
+pub use gateway::{GatewaySpec, GatewayStreamSpec, Protocol};
 pub use overlay::{DepthView, NearValues, OverlaySpec};
 
 /// A text that never prints: an address with a password, a pass phrase.
@@ -449,28 +451,4 @@ pub struct EncodeSpec {
 pub struct RecordSpec {
     /// Directory of the files; made when missing.
     pub directory: PathBuf,
-}
-
-/// For `gateway`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct GatewaySpec {
-    /// Address the servers listen on.
-    pub address: String,
-    /// TCP port of RTSP.
-    pub rtsp_port: u16,
-    /// The streams it serves.
-    pub streams: Vec<GatewayStreamSpec>,
-}
-
-/// One stream of the gateway.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct GatewayStreamSpec {
-    /// The stream.
-    pub stream: StreamName,
-    /// The size whose slot bounds access units.
-    pub size: PixelSize,
-    /// Path in the URL, without the leading `/`.
-    pub mount: String,
-    /// The book of [`crate::ledger::GatewayCounters`].
-    pub book: PathBuf,
 }

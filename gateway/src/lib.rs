@@ -1,38 +1,44 @@
-//! Serves every encoded stream to its viewers, by RTSP on one port, from the
-//! one encode there is.
+//! Serves every encoded stream to its viewers, each protocol on one port, from
+//! the one encode there is.
 //!
 //! | room | what for | thread |
 //! |---|---|---|
 //! | [`run`] | the worker's life: spec, loop, drain | main |
 //! | `feed` | one stream: counts access units and hands them over | main |
-//! | `gop` | the group of pictures a new viewer begins with | main |
+//! | `channel` | the ring of a stream that viewers read from | main, and theirs |
 //! | `plan` | from one spec to another: pure | main |
-//! | `timeline` | PTS to running time | main |
-//! | `server` | RTSP: mounts, media, sessions | `rtsp`, and one a connection |
+//! | `servers`, `directory` | which protocols are listened for, and what is at which path | main |
+//! | `network` | the event loop of all protocols but RTSP | `network` |
+//! | `rtsp` | mounts, media, sessions | `rtsp`, and one a connection |
 //!
 //! Invariants:
 //! - An access unit is copied once, from the bus, however many watch.
-//! - Nothing on the main thread waits for a viewer: what the media does not take is dropped and
-//!   counted, and viewers go on at the next key frame.
+//! - Nothing on the main thread waits for a viewer: what one does not take is dropped for that one
+//!   and counted, and it goes on at the next key frame.
 //! - Every access unit received is `forwarded`, `unwatched` or dropped in the same turn.
 //! - Nothing is encoded, transcoded or written to disk here.
 
+mod channel;
+mod directory;
 mod feed;
-mod gop;
+mod network;
 mod plan;
-mod server;
-mod timeline;
+mod rtsp;
+mod servers;
 
 use std::time::{Duration, Instant};
 
 use contract::control::{FromWorker, ToWorker};
-use contract::spec::{GatewaySpec, GatewayStreamSpec, Role, WorkerSpec};
+use contract::name::StreamName;
+use contract::spec::{GatewaySpec, GatewayStreamSpec, Protocol, Role, WorkerSpec};
 use frame_bus::{Bus, BusError, Listener, Waker};
 use worker::{Control, Failure};
 
+use crate::channel::Channel;
 use crate::feed::Feed;
-use crate::plan::Plan;
-use crate::server::{ELEMENTS, END_FLUSH, Mount, Server};
+use crate::plan::{Place, Plan};
+use crate::rtsp::END_FLUSH;
+use crate::servers::Servers;
 
 /// Longest turn of the main loop, so that the books show it is alive.
 const TURN_MAX: Duration = Duration::from_millis(200);
@@ -44,9 +50,10 @@ const DRAIN_MAX: Duration = Duration::from_millis(1500);
 #[derive(Debug, thiserror::Error)]
 enum GatewayError {
     #[error(
-        "cannot listen for RTSP on {address}:{port}: {reason}; stop what uses the port, or choose another address or port"
+        "cannot listen for {protocol} on {address}:{port}: {reason}; stop what uses the port, or choose another address or port"
     )]
     Listen {
+        protocol: Protocol,
         address: String,
         port: String,
         reason: String,
@@ -55,7 +62,9 @@ enum GatewayError {
     GStreamer(#[from] gstreamer::glib::Error),
     #[error("GStreamer has no element `{0}`: install its plug-ins, `sluice doctor` says which")]
     NoElement(&'static str),
-    #[error("cannot start the RTSP server's thread: {0}")]
+    #[error("there is no server for {0}")]
+    NoServer(Protocol),
+    #[error("cannot start a server's thread: {0}")]
     Thread(std::io::Error),
     #[error("{0}")]
     Bus(#[from] BusError),
@@ -64,9 +73,9 @@ enum GatewayError {
 impl From<GatewayError> for Failure {
     fn from(error: GatewayError) -> Self {
         match error {
-            GatewayError::Listen { .. } | GatewayError::NoElement(_) => {
-                Self::bad_config(error.to_string())
-            }
+            GatewayError::Listen { .. }
+            | GatewayError::NoElement(_)
+            | GatewayError::NoServer(_) => Self::bad_config(error.to_string()),
             GatewayError::GStreamer(_) | GatewayError::Thread(_) | GatewayError::Bus(_) => {
                 Self::failed(error.to_string())
             }
@@ -90,13 +99,13 @@ pub fn run(spec: WorkerSpec, control: Control) -> Result<(), Failure> {
             spec.worker
         )));
     };
-    control.send(FromWorker::Warming("opening the RTSP server".to_owned()));
+    control.send(FromWorker::Warming("opening the servers".to_owned()));
     let mut gateway = Gateway::open(&spec, role)?;
     control.on_message({
         let waker = gateway.waker.clone();
         move || waker.wake()
     });
-    control.send(FromWorker::Ready(gateway.serves()));
+    control.send(FromWorker::Ready(gateway.servers.describe()));
 
     let mut drain_until = None;
     while !control.stopping() {
@@ -121,11 +130,11 @@ pub fn run(spec: WorkerSpec, control: Control) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The server and what feeds it.
+/// The servers and what feeds them.
 struct Gateway {
     spec: GatewaySpec,
     feeds: Vec<Feed>,
-    server: Server,
+    servers: Servers,
     bus: Bus,
     listener: Listener,
     waker: Waker,
@@ -134,23 +143,22 @@ struct Gateway {
 impl Gateway {
     fn open(spec: &WorkerSpec, role: &GatewaySpec) -> Result<Self, GatewayError> {
         gstreamer::init()?;
-        let missing = |name: &&&str| gstreamer::ElementFactory::find(name).is_none();
-        if let Some(name) = ELEMENTS.iter().find(missing) {
-            return Err(GatewayError::NoElement(name));
-        }
         let bus = Bus::open(&spec.bus, &spec.worker.to_string())?;
         let waker = Waker::open(&bus, &spec.worker)?;
         let mut gateway = Self {
             spec: role.clone(),
             feeds: Vec::new(),
-            server: Server::new(&role.address, role.rtsp_port, waker.clone()),
+            servers: Servers::new(role, waker.clone()),
             listener: Listener::open(&bus, &spec.worker)?,
             bus,
             waker,
         };
+        // Its queues are there before anybody can ask for what is in them.
         gateway.feeds = gateway.open_feeds(&role.streams, spec.incarnation)?;
-        gateway.feeds.iter().for_each(Feed::show);
-        gateway.server.listen()?;
+        gateway.servers.listen(role)?;
+        for stream in &role.streams {
+            gateway.show(stream)?;
+        }
         Ok(gateway)
     }
 
@@ -161,14 +169,21 @@ impl Gateway {
         incarnation: u32,
     ) -> Result<Vec<Feed>, BusError> {
         let open = |stream: &GatewayStreamSpec| {
-            let mount = self.mount(stream);
-            Feed::open(&self.bus, &stream.stream, &stream.book, incarnation, mount)
+            Feed::open(&self.bus, &stream.stream, &stream.book, incarnation)
         };
         streams.iter().map(open).collect()
     }
 
-    fn mount(&self, stream: &GatewayStreamSpec) -> Mount {
-        self.server.mount(format!("/{}", stream.mount))
+    /// Serves a stream at all its places.
+    fn show(&mut self, stream: &GatewayStreamSpec) -> Result<(), BusError> {
+        for (protocol, path) in &stream.paths {
+            self.open_place(&Place {
+                stream: stream.stream.clone(),
+                protocol: *protocol,
+                path: path.clone(),
+            });
+        }
+        Ok(())
     }
 
     /// Goes over to another spec. Streams that stay where they are notice nothing. The inner
@@ -182,45 +197,51 @@ impl Gateway {
             Ok(added) => added,
             Err(error) => return Ok(Err(error.to_string())),
         };
+        if let Err(error) = self.servers.listen(&plan.wanted) {
+            return Ok(Err(error.to_string()));
+        }
         // A path may go from one stream to another, so all are left before any is taken.
+        for stream in &self.spec.streams {
+            if plan.removed.contains(&stream.stream) {
+                for (protocol, path) in &stream.paths {
+                    self.servers.hide(*protocol, path);
+                }
+            }
+        }
         let goes = |feed: &mut Feed| plan.removed.contains(feed.stream());
         for mut feed in self.feeds.extract_if(.., goes) {
             feed.retire()?;
         }
-        let wanted = |feed: &Feed| {
-            let mut moved = plan.moved.iter();
-            moved.find(|stream| stream.stream == *feed.stream())
-        };
-        for feed in &mut self.feeds {
-            if wanted(feed).is_some() {
-                feed.retire()?;
+        for place in &plan.closed {
+            self.servers.hide(place.protocol, &place.path);
+            if let Some(feed) = self.feed(&place.stream) {
+                feed.close(place.protocol)?;
             }
         }
-        for index in 0..self.feeds.len() {
-            if let Some(stream) = wanted(&self.feeds[index]) {
-                let mount = self.mount(stream);
-                self.feeds[index].move_to(mount);
-            }
-        }
-        added.iter().for_each(Feed::show);
         self.feeds.extend(added);
+        for place in &plan.opened {
+            self.open_place(place);
+        }
+        for stream in &plan.added {
+            self.show(stream)?;
+        }
         self.spec = plan.wanted;
         Ok(Ok(plan.notes))
     }
 
-    fn serves(&self) -> String {
-        let role = &self.spec;
-        let mounts: Vec<&str> = role
-            .streams
-            .iter()
-            .map(|stream| stream.mount.as_str())
-            .collect();
-        format!(
-            "rtsp://{}:{} serving {}",
-            role.address,
-            self.server.port(),
-            mounts.join(", ")
-        )
+    fn feed(&mut self, stream: &StreamName) -> Option<&mut Feed> {
+        self.feeds.iter_mut().find(|feed| feed.stream() == stream)
+    }
+
+    fn open_place(&mut self, place: &Place) {
+        let waker = self.waker.clone();
+        let channel = Channel::new(move || waker.wake());
+        let mount = self
+            .servers
+            .show(place.protocol, &place.path, channel.clone());
+        if let Some(feed) = self.feed(&place.stream) {
+            feed.open_place(place.protocol, channel, mount);
+        }
     }
 
     /// Hands over what has come; waits up to `timeout` when nothing more has.
@@ -240,7 +261,7 @@ impl Gateway {
 
     /// Sends all viewers home and gives the last access units time to go out.
     fn close(&mut self) -> Result<(), BusError> {
-        self.feeds.iter_mut().for_each(Feed::close);
+        self.feeds.iter_mut().for_each(Feed::end);
         let until = Instant::now() + END_FLUSH;
         while Instant::now() < until {
             self.turn(until.saturating_duration_since(Instant::now()))?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use contract::name::StreamName;
-use contract::spec::{GatewaySpec, GatewayStreamSpec, Role};
+use contract::spec::{GatewaySpec, GatewayStreamSpec, Protocol, Role};
 
 /// What leads from one spec to another while viewers watch.
 #[derive(Debug, PartialEq)]
@@ -14,10 +14,20 @@ pub(crate) struct Plan {
     pub(crate) removed: Vec<StreamName>,
     /// Streams that are new.
     pub(crate) added: Vec<GatewayStreamSpec>,
-    /// Streams that are served at another mount.
-    pub(crate) moved: Vec<GatewayStreamSpec>,
+    /// Paths of streams that stay which are served no more.
+    pub(crate) closed: Vec<Place>,
+    /// Paths of streams that stay which are new. A path that changes is closed and opened.
+    pub(crate) opened: Vec<Place>,
     /// What is done, a line each.
     pub(crate) notes: Vec<String>,
+}
+
+/// Where one stream is served by one protocol.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) stream: StreamName,
+    pub(crate) protocol: Protocol,
+    pub(crate) path: String,
 }
 
 impl Plan {
@@ -28,30 +38,33 @@ impl Plan {
         };
         let GatewaySpec {
             address,
-            rtsp_port,
+            ports,
             streams: _,
         } = &wanted;
         for (what, changed) in [
             ("the address", *address != current.address),
-            ("the RTSP port", *rtsp_port != current.rtsp_port),
+            ("the ports", *ports != current.ports),
         ] {
             if changed {
                 return Err(format!("{what} cannot change while the gateway listens"));
             }
         }
-        let mut mounts = BTreeMap::new();
+        let mut taken = BTreeMap::new();
         for stream in &wanted.streams {
-            if let Some(other) = mounts.insert(&stream.mount, &stream.stream) {
-                let (mount, stream) = (&stream.mount, &stream.stream);
-                return Err(format!(
-                    "streams {other} and {stream} both want mount `{mount}`"
-                ));
+            for (protocol, path) in &stream.paths {
+                if let Some(other) = taken.insert((protocol, path), &stream.stream) {
+                    let stream = &stream.stream;
+                    return Err(format!(
+                        "streams {other} and {stream} both want the {protocol} path `{path}`"
+                    ));
+                }
             }
         }
         let mut plan = Self {
             removed: Vec::new(),
             added: Vec::new(),
-            moved: Vec::new(),
+            closed: Vec::new(),
+            opened: Vec::new(),
             notes: Vec::new(),
             wanted,
         };
@@ -68,25 +81,43 @@ impl Plan {
             }
         }
         for new in &self.wanted.streams {
-            let (name, mount) = (&new.stream, &new.mount);
+            let name = &new.stream;
             match current.iter().find(|old| old.stream == *name) {
                 None => {
                     self.added.push(new.clone());
-                    self.notes
-                        .push(format!("stream {name}: added at `{mount}`"));
+                    let places: Vec<_> = new
+                        .paths
+                        .iter()
+                        .map(|(protocol, path)| format!("{protocol} `{path}`"))
+                        .collect();
+                    let places = places.join(", ");
+                    self.notes.push(format!("stream {name}: added at {places}"));
                 }
                 Some(old) if old.book != new.book => {
                     return Err(format!("the book of stream {name} cannot change"));
                 }
-                Some(old) if old.mount != *mount => {
-                    self.moved.push(new.clone());
-                    self.notes.push(format!(
-                        "stream {name}: moved from `{}` to `{mount}`",
-                        old.mount
-                    ));
-                }
                 // A stream of another size is the same to a gateway.
-                Some(_) => {}
+                Some(old) => {
+                    for protocol in Protocol::ALL {
+                        let paths = (old.paths.get(&protocol), new.paths.get(&protocol));
+                        let note = match paths {
+                            (Some(old), Some(new)) if old != new => {
+                                format!("moved from {protocol} `{old}` to `{new}`")
+                            }
+                            (Some(old), None) => format!("no more at {protocol} `{old}`"),
+                            (None, Some(new)) => format!("now at {protocol} `{new}`"),
+                            _ => continue,
+                        };
+                        let place = |path: &String| Place {
+                            stream: name.clone(),
+                            protocol,
+                            path: path.clone(),
+                        };
+                        self.closed.extend(paths.0.map(place));
+                        self.opened.extend(paths.1.map(place));
+                        self.notes.push(format!("stream {name}: {note}"));
+                    }
+                }
             }
         }
         Ok(())
@@ -99,14 +130,14 @@ mod tests {
 
     use super::*;
 
-    fn stream(name: &str, mount: &str) -> GatewayStreamSpec {
+    fn stream(name: &str, path: &str) -> GatewayStreamSpec {
         GatewayStreamSpec {
             stream: name.parse().expect("a name"),
             size: PixelSize {
                 width: 64,
                 height: 48,
             },
-            mount: mount.to_owned(),
+            paths: [(Protocol::Rtsp, path.to_owned())].into(),
             book: format!("/run/{name}.gateway").into(),
         }
     }
@@ -114,8 +145,16 @@ mod tests {
     fn spec<const N: usize>(streams: [(&str, &str); N]) -> GatewaySpec {
         GatewaySpec {
             address: "127.0.0.1".to_owned(),
-            rtsp_port: 8554,
-            streams: streams.map(|(name, mount)| stream(name, mount)).to_vec(),
+            ports: [(Protocol::Rtsp, 8554)].into(),
+            streams: streams.map(|(name, path)| stream(name, path)).to_vec(),
+        }
+    }
+
+    fn place(stream: &str, protocol: Protocol, path: &str) -> Place {
+        Place {
+            stream: stream.parse().expect("a name"),
+            protocol,
+            path: path.to_owned(),
         }
     }
 
@@ -127,16 +166,31 @@ mod tests {
         let plan = Plan::between(&current, Role::Gateway(wanted.clone())).expect("it can be done");
         assert_eq!(plan.removed, ["gone".parse().expect("a name")]);
         assert_eq!(plan.added, [stream("new", "here")]);
-        assert_eq!(plan.moved, [stream("moves", "gone")]);
+        assert_eq!(plan.closed, [place("moves", Protocol::Rtsp, "here")]);
+        assert_eq!(plan.opened, [place("moves", Protocol::Rtsp, "gone")]);
         assert_eq!(
             plan.notes,
             [
                 "stream gone: removed",
-                "stream moves: moved from `here` to `gone`",
-                "stream new: added at `here`",
+                "stream moves: moved from rtsp `here` to `gone`",
+                "stream new: added at rtsp `here`",
             ]
         );
         assert_eq!(plan.wanted, wanted);
+    }
+
+    #[test]
+    fn a_protocol_comes_and_goes_and_the_others_stay() {
+        let current = spec([("yard", "yard")]);
+        let mut wanted = current.clone();
+        let paths = &mut wanted.streams[0].paths;
+        paths.insert(Protocol::Hls, "yard".to_owned());
+        let there = Plan::between(&current, Role::Gateway(wanted.clone())).expect("it can be done");
+        assert_eq!(there.closed, []);
+        assert_eq!(there.opened, [place("yard", Protocol::Hls, "yard")]);
+        let back = Plan::between(&wanted, Role::Gateway(current)).expect("it can be done");
+        assert_eq!(back.closed, [place("yard", Protocol::Hls, "yard")]);
+        assert_eq!(back.notes, ["stream yard: no more at hls `yard`"]);
     }
 
     #[test]
@@ -145,8 +199,10 @@ mod tests {
         type Change = (&'static str, fn(&mut GatewaySpec));
         let changes: [Change; 4] = [
             ("the address", |spec| spec.address = "0.0.0.0".to_owned()),
-            ("the RTSP port", |spec| spec.rtsp_port = 554),
-            ("both want mount `yard`", |spec| {
+            ("the ports", |spec| {
+                spec.ports.insert(Protocol::Rtsp, 554);
+            }),
+            ("both want the rtsp path `yard`", |spec| {
                 spec.streams.push(stream("gate", "yard"));
             }),
             ("the book of stream yard", |spec| {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use contract::exit::WorkerExit;
 use contract::ledger::Counters;
+use contract::spec::Protocol;
 use testkit::wait_until;
 
 use crate::rig::{Camera, Picture, Rig, Viewer};
@@ -196,12 +197,17 @@ fn a_stream_moves_to_another_mount_and_nothing_else_changes_live() {
     let _camera = Camera::start(&rig, "yard", Picture::Ball);
     let viewer = Viewer::tcp(&rig, "yard");
     assert!(viewer.decodes(20), "{viewer:?}");
-    let refused = rig.reconfigure(|spec| spec.rtsp_port += 1);
+    let refused = rig.reconfigure(|spec| {
+        spec.ports.insert(Protocol::Rtsp, 1);
+    });
     let reason = refused.expect_err("it listens");
-    assert!(reason.contains("the RTSP port"), "{reason}");
+    assert!(reason.contains("the ports"), "{reason}");
 
-    let moved = rig.reconfigure(|spec| spec.streams[0].mount = "court".to_owned());
-    let note = "stream yard: moved from `yard` to `court`".to_owned();
+    let moved = rig.reconfigure(|spec| {
+        let paths = &mut spec.streams[0].paths;
+        paths.insert(Protocol::Rtsp, "court".to_owned());
+    });
+    let note = "stream yard: moved from rtsp `yard` to `court`".to_owned();
     assert_eq!(moved, Ok(vec![note]));
     assert!(viewer.is_told_the_end(), "{viewer:?}");
     assert!(request(&rig, "DESCRIBE", "yard").starts_with("RTSP/1.0 404"));

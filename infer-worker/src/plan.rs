@@ -298,7 +298,7 @@ mod tests {
         }
         let gateway = Role::Gateway(GatewaySpec {
             address: String::new(),
-            rtsp_port: 0,
+            ports: [].into(),
             streams: Vec::new(),
         });
         assert!(Plan::between(&current, gateway).is_err());

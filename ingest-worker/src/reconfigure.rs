@@ -106,7 +106,7 @@ mod tests {
 
         let gateway = Role::Gateway(GatewaySpec {
             address: String::new(),
-            rtsp_port: 0,
+            ports: [].into(),
             streams: Vec::new(),
         });
         assert!(motion_of(&current, &gateway).is_err());

@@ -1,7 +1,8 @@
 //! From a checked run config to the workers of the run: who they are, what each
 //! is told, how much shared memory they can need.
 
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 
 use contract::findings::Finds;
@@ -9,13 +10,13 @@ use contract::geometry::PixelSize;
 use contract::name::{ModelName, RunId, StreamName, WorkerId};
 use contract::spec::{
     BusSpec, DepthView, FrameServiceSpec, GatewaySpec, GatewayStreamSpec, InferSpec,
-    InferStreamSpec, IngestSpec, OverlaySpec, QueuePolicy, RecordSpec, RenderCropsSpec,
+    InferStreamSpec, IngestSpec, OverlaySpec, Protocol, QueuePolicy, RecordSpec, RenderCropsSpec,
     RenderModelSpec, RenderSpec, Role, RuleSource, WorkerSpec,
 };
 use frame_bus::budget;
 
 use crate::books::{BookId, Part};
-use crate::config::{BestShotsConfig, CascadeConfig, RunConfig, StreamConfig};
+use crate::config::{BestShotsConfig, CascadeConfig, RunConfig, StreamConfig, port_key};
 use crate::supervision::fleet::{Topology, Uses};
 
 /// Frames a second that a live source is reckoned with, to bound what a consumer holds.
@@ -45,8 +46,8 @@ pub struct Plan {
     pub books: Vec<BookId>,
     /// Shared memory in the worst case.
     pub shared_memory_bytes: u64,
-    /// Where RTSP is served, when it is.
-    pub rtsp: Option<SocketAddr>,
+    /// Where the gateway listens, by protocol.
+    pub served: BTreeMap<Protocol, SocketAddr>,
 }
 
 /// One worker of a plan.
@@ -82,9 +83,11 @@ impl PlannedWorker {
 /// Why a port cannot be had.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "cannot serve rtsp on {address}: {source}{holder}; stop that, or set another `gateway: {{rtsp_port: ...}}`"
+    "cannot serve {protocol} on {address}: {source}{holder}; stop that, or set another `gateway: {{{key}: ...}}`",
+    key = port_key(*protocol)
 )]
 pub struct PortError {
+    protocol: Protocol,
     address: SocketAddr,
     source: std::io::Error,
     holder: String,
@@ -110,9 +113,6 @@ impl Plan {
             shared_memory_bytes += planner.bytes(name, stream);
         }
         let gateway = planner.gateway();
-        let rtsp = gateway
-            .is_some()
-            .then(|| SocketAddr::new(config.gateway.address, config.gateway.rtsp_port.get()));
         workers.extend(gateway);
         for (name, stream) in &config.streams {
             workers.push(planner.ingest(name, stream));
@@ -122,7 +122,7 @@ impl Plan {
             topology: planner.topology(),
             books: planner.book_ids(),
             shared_memory_bytes,
-            rtsp,
+            served: planner.served(),
         }
     }
 
@@ -141,22 +141,26 @@ impl Plan {
         Some(&planned.role)
     }
 
-    /// Checks that the RTSP port is free.
+    /// Checks that the ports of the gateway are free, but for those that it holds by the plan
+    /// `before`.
     ///
     /// # Errors
     /// [`PortError`] naming the port and, where the kernel tells, who holds it.
-    pub fn check_port(&self) -> Result<(), PortError> {
-        let Some(address) = self.rtsp else {
-            return Ok(());
-        };
-        match TcpListener::bind(address) {
-            Ok(_) => Ok(()),
-            Err(source) => Err(PortError {
+    pub fn check_ports(&self, before: Option<&Self>) -> Result<(), PortError> {
+        let held = |protocol| before.is_some_and(|before| before.served.contains_key(protocol));
+        for (protocol, address) in &self.served {
+            if held(protocol) {
+                continue;
+            }
+            let (protocol, address) = (*protocol, *address);
+            check_port(protocol, address).map_err(|source| PortError {
+                protocol,
                 address,
                 source,
                 holder: port_holder(address.port()).unwrap_or_default(),
-            }),
+            })?;
         }
+        Ok(())
     }
 }
 
@@ -315,7 +319,7 @@ impl Planner<'_> {
             record: record.map(|directory| RecordSpec {
                 directory: directory.clone(),
             }),
-            restream: stream.outputs.rtsp.is_some(),
+            restream: !stream.outputs.served.is_empty(),
             store_detections: stream.store_detections,
             book: self.book(name, Part::Render),
         };
@@ -326,28 +330,41 @@ impl Planner<'_> {
     }
 
     fn gateway(&self) -> Option<PlannedWorker> {
-        let served = self.config.streams.iter().filter_map(|(name, stream)| {
-            let mount = stream.outputs.rtsp.as_ref()?;
-            Some(GatewayStreamSpec {
+        let streams = self.config.streams.iter();
+        let served = streams.filter(|(_, stream)| !stream.outputs.served.is_empty());
+        let streams: Vec<_> = served
+            .map(|(name, stream)| GatewayStreamSpec {
                 stream: name.clone(),
                 size: stream.size,
-                mount: mount.to_string(),
+                paths: paths(stream),
                 book: self.book(name, Part::Gateway),
             })
-        });
-        let streams: Vec<_> = served.collect();
+            .collect();
         if streams.is_empty() {
             return None;
         }
         let spec = GatewaySpec {
             address: self.config.gateway.address.to_string(),
-            rtsp_port: self.config.gateway.rtsp_port.get(),
+            ports: self.config.gateway.ports.clone(),
             streams,
         };
         Some(PlannedWorker {
             worker: WorkerId::Gateway,
             role: Role::Gateway(spec),
         })
+    }
+
+    /// Where the gateway listens.
+    fn served(&self) -> BTreeMap<Protocol, SocketAddr> {
+        let gateway = &self.config.gateway;
+        let streams = self.config.streams.values();
+        let used = streams.flat_map(|stream| stream.outputs.served.keys());
+        let address = |protocol: &Protocol| {
+            let port = gateway.ports.get(protocol).copied();
+            let port = port.unwrap_or_else(|| protocol.usual_port());
+            (*protocol, SocketAddr::new(gateway.address, port))
+        };
+        used.map(address).collect()
     }
 
     fn topology(&self) -> Topology {
@@ -408,9 +425,10 @@ impl Planner<'_> {
             .iter()
             .map(|model| budget::frame_bytes(&crops(name, stream, model)) + result(model));
         let asked: u64 = asked.sum();
-        let packets = match stream.outputs.rtsp {
-            Some(_) => budget::packet_bytes(stream.size),
-            None => 0,
+        let packets = if stream.outputs.served.is_empty() {
+            0
+        } else {
+            budget::packet_bytes(stream.size)
         };
         frames + results + asked + packets
     }
@@ -423,7 +441,7 @@ impl Planner<'_> {
                 parts.extend([Part::Crops(model.clone()), Part::InferCrops(model)]);
             }
             parts.push(Part::Render);
-            parts.extend(stream.outputs.rtsp.as_ref().map(|_| Part::Gateway));
+            parts.extend((!stream.outputs.served.is_empty()).then_some(Part::Gateway));
             let stream = name.clone();
             parts.into_iter().map(move |part| BookId {
                 stream: stream.clone(),
@@ -440,6 +458,30 @@ impl Planner<'_> {
         };
         self.books.join(id.file_name())
     }
+}
+
+/// The paths of a stream, as the gateway is told.
+fn paths(stream: &StreamConfig) -> BTreeMap<Protocol, String> {
+    let served = stream.outputs.served.iter();
+    served
+        .map(|(protocol, mount)| (*protocol, mount.to_string()))
+        .collect()
+}
+
+/// Binds what the protocol will listen on, and lets it go.
+fn check_port(protocol: Protocol, address: SocketAddr) -> std::io::Result<()> {
+    let (tcp, udp) = match protocol {
+        Protocol::Rtsp | Protocol::Hls => (true, false),
+        Protocol::Webrtc => (true, true),
+        Protocol::Srt => (false, true),
+    };
+    if tcp {
+        TcpListener::bind(address)?;
+    }
+    if udp {
+        UdpSocket::bind(address)?;
+    }
+    Ok(())
 }
 
 /// The rule file of a stream, if there is a gate for this model in it.
@@ -515,19 +557,6 @@ fn listening_inode(table: &str, port: u16) -> Option<&str> {
         let here = u16::from_str_radix(hex, 16) == Ok(port) && words.get(3) == Some(&LISTEN);
         if here { words.get(9).copied() } else { None }
     })
-}
-
-/// The address at which a viewer on this machine finds a stream.
-#[must_use]
-pub fn rtsp_url(address: SocketAddr, mount: &str) -> String {
-    // 0.0.0.0 is where we listen; a viewer on this machine goes to the loopback.
-    let host = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => "127.0.0.1".to_owned(),
-        IpAddr::V6(ip) if ip.is_unspecified() => "[::1]".to_owned(),
-        IpAddr::V6(ip) => format!("[{ip}]"),
-        IpAddr::V4(ip) => ip.to_string(),
-    };
-    format!("rtsp://{host}:{}/{mount}", address.port())
 }
 
 #[cfg(test)]

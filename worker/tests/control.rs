@@ -24,7 +24,7 @@ fn spec() -> WorkerSpec {
         directory: PathBuf::from("/tmp/x"),
         role: Role::Gateway(GatewaySpec {
             address: "127.0.0.1".to_owned(),
-            rtsp_port: 8554,
+            ports: [].into(),
             streams: Vec::new(),
         }),
     }

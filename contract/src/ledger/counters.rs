@@ -383,18 +383,20 @@ counters! {
         overflowed,
         /// Access units produced while the gateway or the producer was dead or starting.
         lost_in_transit,
-        /// Access units handed to the RTSP media, once for all of its viewers.
+        /// Access units handed to at least one viewer.
         forwarded,
         /// Access units nobody watched.
         unwatched,
         /// Access units passed over while waiting for a key frame after a gap.
         dropped_resync,
-        /// Access units the RTSP media did not take in time.
+        /// Access units that none of those who watch took in time.
         dropped_slow,
         /// Viewers connected now.
         viewers,
         /// Viewers ever connected.
         viewers_total,
+        /// Access units that slow viewers passed over, each viewer counted for itself.
+        skipped_by_viewers,
         /// Inside the worker when it was killed.
         lost_in_worker,
     }

@@ -15,7 +15,7 @@ use contract::control::{Decoder, FromWorker, ToWorker, encode};
 use contract::geometry::PixelSize;
 use contract::ledger::GatewayCounters;
 use contract::name::{StreamName, WorkerId};
-use contract::spec::{GatewaySpec, GatewayStreamSpec, Role, WorkerSpec};
+use contract::spec::{GatewaySpec, GatewayStreamSpec, Protocol, Role, WorkerSpec};
 use frame_bus::supervision::{BASE, Root};
 use frame_bus::{BookReader, Bus, PacketPublisher, PacketStamp, Waker};
 use gstreamer as gst;
@@ -68,7 +68,7 @@ impl Rig {
         let streams = streams.iter().map(|name| stream_spec(&directory, name));
         let gateway = GatewaySpec {
             address: "127.0.0.1".to_owned(),
-            rtsp_port: port,
+            ports: [(Protocol::Rtsp, port)].into(),
             streams: streams.collect(),
         };
         let spec = WorkerSpec {
@@ -107,7 +107,7 @@ impl Rig {
         });
         let (_, rest) = text.rsplit_once(':').expect("an address");
         let (port, streams) = rest.split_once(' ').expect("streams");
-        assert!(streams.starts_with("serving yard"), "{text}");
+        assert!(streams.contains("yard"), "{text}");
         port.parse().expect("a port")
     }
 
@@ -215,7 +215,7 @@ fn stream_spec(directory: &TempDir, name: &str) -> GatewayStreamSpec {
     GatewayStreamSpec {
         stream: stream(name),
         size: SIZE,
-        mount: name.to_owned(),
+        paths: [(Protocol::Rtsp, name.to_owned())].into(),
         book,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use contract::spec::Protocol;
 use dsl::yaml::{Entry, Key, Node, Value};
 
 use super::code;
@@ -23,11 +24,14 @@ pub(super) struct WrittenStream {
 }
 
 impl WrittenStream {
-    /// The paths it is to be served at.
-    pub(super) fn mounts(&self) -> impl Iterator<Item = &Node> {
+    /// The paths it is to be served at, and by which protocols.
+    pub(super) fn mounts(&self) -> impl Iterator<Item = (Protocol, &Node)> {
         let outputs = self.node.get("outputs").and_then(Node::as_sequence);
         let items = outputs.unwrap_or_default().iter();
-        items.filter_map(|item| item.get("rtsp"))
+        items.flat_map(|item| {
+            let served = |protocol: Protocol| Some((protocol, item.get(protocol.as_str())?));
+            Protocol::ALL.into_iter().filter_map(served)
+        })
     }
 }
 

@@ -45,7 +45,7 @@ pub use best_shots::BestShotsConfig;
 pub use cascade::CascadeConfig;
 pub use encode::{EncodeConfig, Preset};
 pub use files::{FileKind, SourceFile};
-pub use gateway::GatewayConfig;
+pub use gateway::{GatewayConfig, port_key};
 pub use load::{load, parse};
 pub use model::ModelConfig;
 pub use motion::MotionConfig;

@@ -1,8 +1,10 @@
 //! Where a stream's encoded picture goes.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
+use contract::spec::Protocol;
 use dsl::yaml::Node;
 
 use super::code;
@@ -14,12 +16,22 @@ pub(super) const OUTPUT: Section = Section {
     name: "output",
     doc: "One output of a stream: exactly one of these keys.",
     keys: &[
-        Key {
-            name: "rtsp",
-            doc: "Serve the stream at `rtsp://ADDRESS:PORT/` and this path.",
-            kind: Kind::Text,
-            absent: Absent::Optional,
-        },
+        served(
+            Protocol::Rtsp,
+            "Serve the stream at `rtsp://ADDRESS:PORT/` and this path.",
+        ),
+        served(
+            Protocol::Hls,
+            "Serve the stream at `http://ADDRESS:PORT/`, this path and `/index.m3u8`, with low-latency parts.",
+        ),
+        served(
+            Protocol::Webrtc,
+            "Serve the stream by WebRTC: players open `http://ADDRESS:PORT/`, this path and `/whep`, browsers the page without `/whep`.",
+        ),
+        served(
+            Protocol::Srt,
+            "Serve the stream at `srt://ADDRESS:PORT`, with this path as the stream id.",
+        ),
         Key {
             name: "record",
             doc: "Record fragmented MP4 into this directory. A relative path begins at the run's own directory.",
@@ -29,11 +41,20 @@ pub(super) const OUTPUT: Section = Section {
     ],
 };
 
+const fn served(protocol: Protocol, doc: &'static str) -> Key {
+    Key {
+        name: protocol.as_str(),
+        doc,
+        kind: Kind::Text,
+        absent: Absent::Optional,
+    }
+}
+
 /// Outputs of a stream, at most one of each kind.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OutputsConfig {
-    /// Served by the gateway under this path.
-    pub rtsp: Option<Mount>,
+    /// The protocols by which the gateway serves it, and under which paths.
+    pub served: BTreeMap<Protocol, Mount>,
     /// Directory of recordings: absolute, or relative to the run's own directory.
     pub record: Option<PathBuf>,
 }
@@ -47,10 +68,14 @@ impl OutputsConfig {
                 continue;
             };
             if let [entry] = item.as_mapping().unwrap_or_default() {
-                let twice = match entry.key.text.as_str() {
-                    "rtsp" => put(&mut outputs.rtsp, read_mount(&fields)),
-                    "record" => put(&mut outputs.record, read_record(&fields)),
-                    _ => false,
+                let key = entry.key.text.as_str();
+                let mut protocols = Protocol::ALL.into_iter();
+                let protocol = protocols.find(|protocol| protocol.as_str() == key);
+                let twice = match (protocol, key) {
+                    (Some(protocol), _) => read_mount(&fields, key)
+                        .is_some_and(|mount| outputs.served.insert(protocol, mount).is_some()),
+                    (None, "record") => put(&mut outputs.record, read_record(&fields)),
+                    (None, _) => false,
                 };
                 if twice {
                     let message = format!("a stream has one `{}` output at most", entry.key.text);
@@ -62,7 +87,7 @@ impl OutputsConfig {
                         .problem(
                             code::CONTRADICTION,
                             &item.span,
-                            "an output has exactly one key, `rtsp` or `record`",
+                            "an output has exactly one key, such as `rtsp` or `record`",
                         )
                         .helped("write a list: `[{rtsp: yard}, {record: recordings}]`"),
                 );
@@ -74,7 +99,7 @@ impl OutputsConfig {
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.rtsp.is_none() && self.record.is_none()
+        self.served.is_empty() && self.record.is_none()
     }
 }
 
@@ -115,8 +140,8 @@ fn put<T>(place: &mut Option<T>, value: Option<T>) -> bool {
     value.is_some_and(|value| place.replace(value).is_some())
 }
 
-fn read_mount(fields: &Fields<'_>) -> Option<Mount> {
-    let path = fields.text("rtsp")?;
+fn read_mount(fields: &Fields<'_>, key: &str) -> Option<Mount> {
+    let path = fields.text(key)?;
     let mount = Mount::new(path.text);
     if mount.is_none() {
         let reader = fields.reader;

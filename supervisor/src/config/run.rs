@@ -266,12 +266,14 @@ fn check_unique(reader: &Reader<'_>, streams: &[WrittenStream]) {
             reader.report(problem.helped("check the ranges of the stream names"));
             continue;
         }
-        for mount in stream.mounts() {
+        for (protocol, mount) in stream.mounts() {
             let path = mount.as_scalar().map(|scalar| scalar.text.as_str());
-            if let Some(other) = mounts.insert(path, name).filter(|other| *other != name) {
+            let place = (protocol, path);
+            if let Some(other) = mounts.insert(place, name).filter(|other| *other != name) {
                 let path = reader.as_written(&mount.span);
-                let message =
-                    format!("the streams `{other}` and `{name}` are both served at `{path}`");
+                let message = format!(
+                    "the streams `{other}` and `{name}` are both served by {protocol} at `{path}`"
+                );
                 reader.report(
                     reader
                         .problem(code::TWICE, &mount.span, message)

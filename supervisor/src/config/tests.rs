@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use contract::geometry::PixelSize;
 use contract::name::StreamName;
-use contract::spec::{Backoff, Pace, QueuePolicy, RtspTransport, Secret};
+use contract::spec::{Backoff, Pace, Protocol, QueuePolicy, RtspTransport, Secret};
 use dsl::yaml;
 
 use super::reader::{Fields, Reader};
@@ -29,7 +29,7 @@ fn what_is_not_written_is_the_default() {
     let config = read("run: r\nstreams: {s: {source: 'test:ball', outputs: [{rtsp: s}]}}\n");
     assert_eq!(config.run.as_str(), "r");
     assert_eq!(config.gateway.address.to_string(), "127.0.0.1");
-    assert_eq!(config.gateway.rtsp_port.get(), 8554);
+    assert_eq!(config.gateway.ports[&Protocol::Rtsp], 8554);
     let stream = stream(&config, "s");
     assert_eq!(stream.size.to_string(), "1280x720");
     assert_eq!(stream.queue.policy, QueuePolicy::DropOldest);
@@ -144,7 +144,11 @@ streams:
     );
     assert_eq!((encode.keyframe_interval_ms, encode.threads), (500, 2));
     assert_eq!(
-        a.outputs.rtsp.as_ref().map(ToString::to_string).as_deref(),
+        a.outputs
+            .served
+            .get(&Protocol::Rtsp)
+            .map(ToString::to_string)
+            .as_deref(),
         Some("a/b")
     );
     assert_eq!(a.outputs.record.as_deref(), Some(Path::new("rec")));
@@ -175,7 +179,11 @@ streams:
             transport: RtspTransport::Udp,
         }
     );
-    let mount = gate.outputs.rtsp.as_ref().map(ToString::to_string);
+    let mount = gate
+        .outputs
+        .served
+        .get(&Protocol::Rtsp)
+        .map(ToString::to_string);
     assert_eq!(mount.as_deref(), Some("gates/09"));
     let shown = format!("{config:?}");
     for secret in ["ge$heim", "offen"] {

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use contract::spec::{BestShotsSpec, CascadeSpec, QueuePolicy, SourceSpec};
+use contract::spec::{BestShotsSpec, CascadeSpec, Protocol, QueuePolicy, SourceSpec};
 
 use super::*;
 use crate::config;
@@ -62,7 +62,7 @@ fn a_config_becomes_workers() {
     );
     assert_eq!(plan.books.len(), 2 + 4);
     assert!(plan.shared_memory_bytes > 10 << 20);
-    assert_eq!(plan.rtsp.map(|address| address.port()), Some(18554));
+    assert_eq!(plan.served[&Protocol::Rtsp].port(), 18554);
 
     let roles = roles(&plan);
     let Role::Ingest(ingest) = &roles["ingest-yard"] else {
@@ -102,7 +102,7 @@ fn a_config_becomes_workers() {
         panic!("not gateway");
     };
     assert_eq!(gateway.streams.len(), 1);
-    assert_eq!(gateway.streams[0].mount, "yard");
+    assert_eq!(gateway.streams[0].paths[&Protocol::Rtsp], "yard");
 }
 
 #[test]
@@ -212,14 +212,14 @@ fn a_taken_port_is_named_with_its_holder() {
     let holder = TcpListener::bind("127.0.0.1:0").expect("bound");
     let port = holder.local_addr().expect("bound").port();
     let plan = plan_of(&CONFIG.replace("18554", &port.to_string()));
-    let error = plan.check_port().expect_err("taken").to_string();
+    let error = plan.check_ports(None).expect_err("taken").to_string();
     assert!(error.contains(&port.to_string()), "{error}");
     assert!(
         error.contains(&format!("pid {}", std::process::id())),
         "{error}"
     );
     drop(holder);
-    plan.check_port().expect("free");
+    plan.check_ports(None).expect("free");
 }
 
 #[test]
@@ -232,8 +232,21 @@ fn the_kernels_table_of_sockets_is_read() {
 }
 
 #[test]
-fn viewers_get_an_address_they_can_use() {
-    let url = |address: &str| rtsp_url(address.parse().expect("an address"), "yard");
-    assert_eq!(url("0.0.0.0:8554"), "rtsp://127.0.0.1:8554/yard");
-    assert_eq!(url("[fe80::1]:8554"), "rtsp://[fe80::1]:8554/yard");
+fn a_port_that_the_gateway_holds_by_the_plan_before_is_not_looked_at() {
+    let holder = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let port = holder.local_addr().expect("bound").port();
+    let before = plan_of(&CONFIG.replace("18554", &port.to_string()));
+    before
+        .check_ports(Some(&before))
+        .expect("held by ourselves");
+
+    let udp = UdpSocket::bind("127.0.0.1:0").expect("bound");
+    let taken = udp.local_addr().expect("bound").port();
+    let ports = format!("{port}, srt_port: {taken}");
+    let text = CONFIG.replace("18554", &ports);
+    let after = plan_of(&text.replace("{rtsp: yard}", "{rtsp: yard}, {srt: yard}"));
+    let error = after.check_ports(Some(&before)).expect_err("taken");
+    let error = error.to_string();
+    assert!(error.contains("cannot serve srt on"), "{error}");
+    assert!(error.contains("gateway: {srt_port: ...}"), "{error}");
 }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use contract::name::{ModelName, StreamName, WorkerId};
 use contract::spec::{
-    FrameServiceSpec, GatewaySpec, InferSpec, InferStreamSpec, IngestSpec, RenderSpec, Role,
-    RuleSource,
+    FrameServiceSpec, GatewaySpec, InferSpec, InferStreamSpec, IngestSpec, Protocol, RenderSpec,
+    Role, RuleSource,
 };
 
-use crate::config::{RulesConfig, RunConfig};
+use crate::config::{RulesConfig, RunConfig, port_key};
 use crate::plan::Plan;
 
 /// A checked text, and what it comes to.
@@ -221,22 +221,20 @@ pub fn plan(
 
 /// What only a new run can change.
 fn refusals(old: &RunConfig, new: &RunConfig) -> Vec<String> {
+    let (before, after) = (&old.gateway, &new.gateway);
     let fixed = [
         ("run", old.run != new.run),
         ("onnxruntime", old.onnxruntime != new.onnxruntime),
-        (
-            "gateway.address",
-            old.gateway.address != new.gateway.address,
-        ),
-        (
-            "gateway.rtsp_port",
-            old.gateway.rtsp_port != new.gateway.rtsp_port,
-        ),
+        ("gateway.address", before.address != after.address),
     ];
     let changed = fixed.into_iter().filter(|(_, changed)| *changed);
+    let changed = changed.map(|(key, _)| key.to_owned());
+    let ports = Protocol::ALL.into_iter();
+    let ports = ports.filter(|protocol| before.ports.get(protocol) != after.ports.get(protocol));
+    let ports = ports.map(|protocol| format!("gateway.{}", port_key(protocol)));
     let sentence =
-        |key: &str| format!("`{key}` cannot change while the run lives: stop it and start again");
-    changed.map(|(key, _)| sentence(key)).collect()
+        |key: String| format!("`{key}` cannot change while the run lives: stop it and start again");
+    changed.chain(ports).map(sentence).collect()
 }
 
 fn roles(plan: &Plan) -> BTreeMap<&WorkerId, &Role> {
@@ -571,7 +569,7 @@ fn gateway_changes(old: &GatewaySpec, new: &GatewaySpec) -> Vec<String> {
     let GatewaySpec {
         // A change of these is refused.
         address: _,
-        rtsp_port: _,
+        ports: _,
         streams,
     } = new;
     let mut changes = Vec::new();

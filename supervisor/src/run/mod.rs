@@ -145,7 +145,7 @@ pub fn execute(options: Options) -> Result<Summary, RunError> {
             return Err(RunError::NoProgram { path });
         }
     }
-    plan.check_port()?;
+    plan.check_ports(None)?;
     budget::check_free(plan.shared_memory_bytes)?;
     let bus = Bus::open(&root.bus(), "supervisor")?;
     let books = Books::create(&root.books(), plan.books.iter().cloned())?;

@@ -236,7 +236,7 @@ impl Dispatcher {
         let workers = next.edition.plan.workers.iter();
         let programs = workers.map(|planned| planned.worker.program().to_owned());
         let preparation = Preparation {
-            check_port: (old.rtsp.is_none() && new.rtsp.is_some()).then(|| new.clone()),
+            ports: (old.clone(), new.clone()),
             shared_memory: (new.shared_memory_bytes > old.shared_memory_bytes)
                 .then_some(new.shared_memory_bytes),
             prefix: setting.bus_spec.prefix.clone(),
@@ -451,7 +451,8 @@ impl Dispatcher {
 
 /// What must be there before anything is touched.
 struct Preparation {
-    check_port: Option<Plan>,
+    /// The plan in force and the one to come.
+    ports: (Plan, Plan),
     shared_memory: Option<u64>,
     prefix: String,
     books_directory: PathBuf,
@@ -468,9 +469,9 @@ impl Preparation {
                 return Err(format!("the program {} is missing", path.display()));
             }
         }
-        if let Some(plan) = &self.check_port {
-            plan.check_port().map_err(|error| error.to_string())?;
-        }
+        let (old, new) = &self.ports;
+        new.check_ports(Some(old))
+            .map_err(|error| error.to_string())?;
         if let Some(needed) = self.shared_memory {
             // What this run has touched already is part of what it needs.
             let touched = touched_bytes(&self.prefix);

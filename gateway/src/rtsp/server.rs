@@ -7,7 +7,7 @@
 //! A viewer cannot harm another, nor the process:
 //! - Each connection has a backlog of its own, of 10 s; a viewer who is slower loses the stream
 //!   (`MAX_BACKLOG_DURATION` of the server library). So a frozen viewer in company is harmless.
-//! - When none takes data the media takes none: [`crate::feed`] sees it, drops what does not fit
+//! - When none takes data the media takes none: [`super::outlet`] sees it, drops what does not fit
 //!   and has the media hidden ([`Mount::hide_media`]), so that whoever comes gets a new one
 //!   instead of what was meant for the frozen.
 //! - A session without a sign of life ends after 60 s, its connection a second later.
@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use contract::spec::Protocol;
 use frame_bus::Waker;
 use gstreamer as gst;
 use gstreamer::glib;
@@ -43,7 +44,7 @@ const LAUNCH: &str = "( appsrc name=source is-live=true format=time block=false 
      ! rtph264pay name=pay0 pt=96 config-interval=0 aggregate-mode=zero-latency )";
 
 /// What the media is made of, by us and by the server library.
-pub(crate) const ELEMENTS: &[&str] = &["appsrc", "h264parse", "rtph264pay", "rtpbin", "udpsink"];
+const ELEMENTS: &[&str] = &["appsrc", "h264parse", "rtph264pay", "rtpbin", "udpsink"];
 
 /// Most sessions at once, all streams together.
 const SESSIONS_MAX: u32 = 256;
@@ -86,7 +87,14 @@ type Mounts = Arc<Mutex<Vec<Weak<Shared>>>>;
 
 impl Server {
     /// A server that does not listen yet; `waker` wakes the loop that feeds its mounts.
-    pub(crate) fn new(address: &str, port: u16, waker: Waker) -> Self {
+    ///
+    /// # Errors
+    /// [`GatewayError::NoElement`] when an element of the media is not installed.
+    pub(crate) fn new(address: &str, port: u16, waker: Waker) -> Result<Self, GatewayError> {
+        let missing = |name: &&&str| gst::ElementFactory::find(name).is_none();
+        if let Some(name) = ELEMENTS.iter().find(missing) {
+            return Err(GatewayError::NoElement(name));
+        }
         let server = RTSPServer::new();
         server.set_address(address);
         server.set_service(&port.to_string());
@@ -101,7 +109,7 @@ impl Server {
         server.set_mount_points(Some(&mount_points));
         let mounts = Mounts::default();
         watch_sessions(&server, &sessions, &mount_points, &mounts);
-        Self {
+        Ok(Self {
             server,
             sessions,
             mount_points,
@@ -109,7 +117,7 @@ impl Server {
             context: glib::MainContext::new(),
             waker,
             listening: None,
-        }
+        })
     }
 
     /// A path (`/yard`), at which nothing is found before [`Mount::open`].
@@ -134,6 +142,7 @@ impl Server {
             .server
             .create_source(gio::Cancellable::NONE)
             .map_err(|error| GatewayError::Listen {
+                protocol: Protocol::Rtsp,
                 address: self.server.address().map(String::from).unwrap_or_default(),
                 port: self.server.service().into(),
                 reason: error.message().to_owned(),
@@ -166,8 +175,8 @@ impl Server {
     }
 
     /// The port it listens on.
-    pub(crate) fn port(&self) -> i32 {
-        self.server.bound_port()
+    pub(crate) fn port(&self) -> u16 {
+        u16::try_from(self.server.bound_port()).unwrap_or(0)
     }
 }
 

@@ -1,0 +1,81 @@
+//! What the gateway serves, by which protocols, and where.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::geometry::PixelSize;
+use crate::name::StreamName;
+
+/// For `gateway`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GatewaySpec {
+    /// Address the servers listen on.
+    pub address: String,
+    /// The port of each protocol, which is listened on from the first stream served by it.
+    pub ports: BTreeMap<Protocol, u16>,
+    /// The streams it serves.
+    pub streams: Vec<GatewayStreamSpec>,
+}
+
+/// One stream of the gateway.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GatewayStreamSpec {
+    /// The stream.
+    pub stream: StreamName,
+    /// The size whose slot bounds access units.
+    pub size: PixelSize,
+    /// Its path in the URLs of each protocol that serves it, without the leading `/`.
+    pub paths: BTreeMap<Protocol, String>,
+    /// The book of [`crate::ledger::GatewayCounters`].
+    pub book: PathBuf,
+}
+
+/// How viewers are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// RTSP 1.0, RTP over TCP or UDP.
+    Rtsp,
+    /// HTTP Live Streaming, with the parts of its low-latency extension.
+    Hls,
+    /// WebRTC, begun by WHEP.
+    Webrtc,
+    /// MPEG-TS over SRT; the path is the stream id.
+    Srt,
+}
+
+impl Protocol {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Rtsp, Self::Hls, Self::Webrtc, Self::Srt];
+
+    /// The protocol in one word, as in a run config.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rtsp => "rtsp",
+            Self::Hls => "hls",
+            Self::Webrtc => "webrtc",
+            Self::Srt => "srt",
+        }
+    }
+
+    /// The port that the field expects it at.
+    #[must_use]
+    pub const fn usual_port(self) -> u16 {
+        match self {
+            Self::Rtsp => 8554,
+            Self::Hls => 8888,
+            Self::Webrtc => 8889,
+            Self::Srt => 8890,
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}

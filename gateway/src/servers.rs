@@ -1,0 +1,127 @@
+//! The servers, one a protocol, each begun with the first stream that it serves.
+
+use std::collections::BTreeMap;
+
+use contract::spec::{GatewaySpec, Protocol};
+use frame_bus::Waker;
+
+use crate::GatewayError;
+use crate::channel::Channel;
+use crate::directory::Directory;
+use crate::network::Network;
+use crate::rtsp;
+
+/// The servers there are. They stop when dropped.
+pub(crate) struct Servers {
+    address: String,
+    ports: BTreeMap<Protocol, u16>,
+    directories: BTreeMap<Protocol, Directory>,
+    waker: Waker,
+    rtsp: Option<rtsp::Server>,
+    /// Started with the first server that needs it.
+    network: Option<Network>,
+}
+
+impl Servers {
+    /// None yet; `waker` wakes the main loop.
+    pub(crate) fn new(spec: &GatewaySpec, waker: Waker) -> Self {
+        Self {
+            address: spec.address.clone(),
+            ports: spec.ports.clone(),
+            directories: BTreeMap::new(),
+            waker,
+            rtsp: None,
+            network: None,
+        }
+    }
+
+    /// Begins to listen for every protocol by which a stream of `spec` is served.
+    pub(crate) fn listen(&mut self, spec: &GatewaySpec) -> Result<(), GatewayError> {
+        let streams = spec.streams.iter();
+        for protocol in streams.flat_map(|stream| stream.paths.keys()) {
+            if self.directories.contains_key(protocol) {
+                continue;
+            }
+            let directory = Directory::default();
+            self.begin(*protocol, &directory)?;
+            self.directories.insert(*protocol, directory);
+        }
+        Ok(())
+    }
+
+    /// From now on what is in `channel` is found at `path`. By RTSP it is through the mount that
+    /// is returned, which somebody must open and feed.
+    pub(crate) fn show(
+        &self,
+        protocol: Protocol,
+        path: &str,
+        channel: Channel,
+    ) -> Option<rtsp::Mount> {
+        if let Some(directory) = self.directories.get(&protocol) {
+            directory.insert(path.to_owned(), channel);
+        }
+        let server = self.rtsp.as_ref();
+        let server = server.filter(|_| protocol == Protocol::Rtsp)?;
+        Some(server.mount(format!("/{path}")))
+    }
+
+    /// Nothing is found at `path` any more.
+    pub(crate) fn hide(&self, protocol: Protocol, path: &str) {
+        if let Some(directory) = self.directories.get(&protocol) {
+            directory.remove(path);
+        }
+    }
+
+    /// Where it listens, and what is found there: a line.
+    pub(crate) fn describe(&self) -> String {
+        let lines: Vec<String> = self
+            .directories
+            .iter()
+            .map(|(protocol, directory)| {
+                let scheme = match protocol {
+                    Protocol::Rtsp => "rtsp",
+                    Protocol::Hls | Protocol::Webrtc => "http",
+                    Protocol::Srt => "srt",
+                };
+                let (address, port) = (&self.address, self.port(*protocol));
+                let paths = directory.paths().join(", ");
+                format!("{protocol} at {scheme}://{address}:{port} serving {paths}")
+            })
+            .collect();
+        lines.join("; ")
+    }
+
+    /// The port a protocol is listened for on.
+    fn port(&self, protocol: Protocol) -> u16 {
+        let configured = self.ports.get(&protocol).copied();
+        let configured = configured.unwrap_or_else(|| protocol.usual_port());
+        match protocol {
+            Protocol::Rtsp => self.rtsp.as_ref().map_or(configured, rtsp::Server::port),
+            Protocol::Hls | Protocol::Webrtc | Protocol::Srt => configured,
+        }
+    }
+
+    fn begin(&mut self, protocol: Protocol, _directory: &Directory) -> Result<(), GatewayError> {
+        let port = self.port(protocol);
+        match protocol {
+            Protocol::Rtsp => {
+                let mut server = rtsp::Server::new(&self.address, port, self.waker.clone())?;
+                server.listen()?;
+                self.rtsp = Some(server);
+                Ok(())
+            }
+            Protocol::Hls | Protocol::Webrtc | Protocol::Srt => {
+                self.network()?;
+                Err(GatewayError::NoServer(protocol))
+            }
+        }
+    }
+
+    fn network(&mut self) -> Result<&Network, GatewayError> {
+        let network = match self.network.take() {
+            Some(network) => network,
+            None => Network::start().map_err(GatewayError::Thread)?,
+        };
+        Ok(self.network.insert(network))
+    }
+}
