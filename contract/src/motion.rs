@@ -43,6 +43,13 @@ impl Cells {
         }
     }
 
+    /// Whether a cell is in it; one outside of the grid is not.
+    #[must_use]
+    pub fn contains(&self, column: usize, row: usize) -> bool {
+        let bit = row * COLUMNS + column;
+        column < COLUMNS && row < ROWS && self.0[bit / 64] & (1 << (bit % 64)) != 0
+    }
+
     /// How many cells there are.
     #[must_use]
     pub fn count(&self) -> u32 {
@@ -117,6 +124,7 @@ mod tests {
             cells.insert(column, row);
         }
         assert_eq!(cells.count(), 3);
+        assert!(cells.contains(7, 9) && !cells.contains(8, 9) && !cells.contains(32, 0));
         assert_eq!(Cells::from_bytes(&cells.to_bytes()), cells);
         assert_eq!(Cells::default().to_bytes(), Vec::<u8>::new());
     }

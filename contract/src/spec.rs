@@ -7,6 +7,7 @@ mod backend;
 mod family;
 mod gateway;
 mod overlay;
+mod privacy;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,7 +22,8 @@ use crate::study::StudySpec;
 pub use backend::{Backend, BackendSpec, BatchSpec, Precision};
 pub use family::{ColourOrder, InputSpec, ModelFamily};
 pub use gateway::{GatewaySpec, GatewayStreamSpec, Protocol};
-pub use overlay::{DepthView, NearValues, OverlaySpec};
+pub use overlay::{ColourBy, DepthView, NearValues, OverlaySpec};
+pub use privacy::{Hiding, PrivacySpec};
 
 /// A text that never prints: an address with a password, a pass phrase.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -325,6 +327,8 @@ pub struct RenderSpec {
     pub rules: Option<RuleSource>,
     /// Labels of the stream, which rules may ask for.
     pub labels: BTreeMap<String, String>,
+    /// What is hidden in all pictures; `None`: nothing.
+    pub privacy: Option<PrivacySpec>,
     /// What is drawn.
     pub overlay: OverlaySpec,
     /// Encoder settings; `None`: nothing is drawn or encoded.

@@ -152,7 +152,10 @@ fn streams_come_and_go_while_another_is_watched() {
 
     let gate = rig.stream_spec("gate");
     let added = rig.reconfigure(|spec| spec.streams.push(gate));
-    assert_eq!(added, Ok(vec!["stream gate: added at rtsp `gate`".to_owned()]));
+    assert_eq!(
+        added,
+        Ok(vec!["stream gate: added at rtsp `gate`".to_owned()])
+    );
     let camera = Camera::start(&rig, "gate", Picture::Ball);
     let goes = Viewer::tcp(&rig, "gate");
     assert!(goes.decodes(20), "{goes:?}");

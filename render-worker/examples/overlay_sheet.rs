@@ -13,7 +13,7 @@ use std::error::Error;
 use std::path::Path;
 
 use contract::geometry::{BoundingBox, I420Layout, PixelSize};
-use contract::spec::{DepthView, NearValues, OverlaySpec};
+use contract::spec::{ColourBy, DepthView, NearValues, OverlaySpec};
 use frame_bus::ColourMatrix;
 use render_worker::overlay::{Mark, Object, Overlay, Status};
 
@@ -38,6 +38,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         zones: true,
         status: true,
         classes: true,
+        heat: false,
+        colours: ColourBy::Track,
         depth: DepthView::Off,
         near: NearValues::Large,
     };

@@ -79,7 +79,8 @@ impl Actions {
                 self.submit(header, event, best.still, Some(told));
                 continue;
             }
-            let now = |bounds| Still::crop(&header.format, pixels, bounds);
+            let hidden = analysis.hidden();
+            let now = |bounds| Still::crop(&header.format, pixels, bounds, hidden);
             if let Some(still) = event.bounds.as_ref().and_then(now) {
                 self.submit(header, event, still, None);
             }

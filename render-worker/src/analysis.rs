@@ -9,6 +9,7 @@ use contract::control::{FrameRecord, ObjectRecord};
 use contract::detection::{Landmarks, Skip};
 use contract::findings::PictureMap;
 use contract::geometry::{I420Layout, PixelSize};
+use contract::name::ModelName;
 use contract::spec::{BestShotsSpec, RenderSpec, RuleSource, TrackerAlgorithm, TrackerSpec};
 use dsl::{Action, RuleFile, SnapshotOf};
 use worker::Failure;
@@ -22,6 +23,7 @@ use crate::overlay::colour::Rgb;
 use crate::overlay::finding::Finding;
 use crate::overlay::{Classes, Mark, Object};
 use crate::parts::Parts;
+use crate::privacy::{Hidden, Privacy, Sight};
 use crate::quality;
 use crate::shared::Header;
 use model::Model;
@@ -79,6 +81,9 @@ pub(crate) struct Analysis {
     maps: Maps,
     cascades: Conditions,
     parts: Parts,
+    privacy: Privacy,
+    /// Class names of the models that look at crops.
+    crop_labels: BTreeMap<ModelName, Vec<String>>,
 }
 
 impl Analysis {
@@ -115,8 +120,11 @@ impl Analysis {
             maps: Maps::default(),
             cascades: Conditions::default(),
             parts: Parts::default(),
+            privacy: Privacy::default(),
+            crop_labels: BTreeMap::new(),
         };
         analysis.set_wishes(spec.best_shots.as_ref(), Some(cascades));
+        analysis.set_privacy(spec);
         Ok(analysis)
     }
 
@@ -146,6 +154,7 @@ impl Analysis {
         let models = &self.models;
         let lives = |track| models.iter().any(|model| model.has(track));
         self.parts.advance(pts_ns, lives);
+        self.find_hidden(pts_ns, size, &record);
         // From here on nobody sees other values than those that are stored.
         record.round();
         if let Some(map) = self.maps.depth() {
@@ -164,7 +173,8 @@ impl Analysis {
         if self.shots.is_needed() {
             let models = self.models.iter();
             let living = |track| models.clone().find_map(|model| model.living(track, pts_ns));
-            ended = self.shots.observe(&record, format, pixels, living);
+            let hidden = self.privacy.hidden();
+            ended = self.shots.observe(&record, format, pixels, hidden, living);
         }
         let firings = self.rules.observe(&record);
         Observed {
@@ -196,6 +206,19 @@ impl Analysis {
         }
         self.needs = Needs::of(&self.rules);
         self.shots.configure(best_shots, self.needs.best_shots);
+    }
+
+    /// What is hidden from the next frame on.
+    pub(crate) fn set_privacy(&mut self, spec: &RenderSpec) {
+        self.privacy.configure(spec.privacy.as_ref());
+        let models = spec.crops.iter();
+        let labels = models.map(|crops| (crops.model.clone(), crops.labels.clone()));
+        self.crop_labels = labels.collect();
+    }
+
+    /// What is hidden in this frame.
+    pub(crate) fn hidden(&self) -> Hidden<'_> {
+        self.privacy.hidden()
     }
 
     /// Other labels of the stream from the next frame on.
@@ -332,18 +355,20 @@ impl Analysis {
     }
 
     /// What second models have found on the tracks of this frame, where it is by now.
-    pub(crate) fn findings(&self) -> impl Iterator<Item = Finding> {
-        let visible = self.models.iter().flat_map(Model::visible);
-        visible.flat_map(|(object, _)| {
-            let parts = self.parts.on(object.id);
-            parts.map(|part| {
-                let (bounds, landmarks) = part.on(&object.bounds);
-                Finding {
-                    bounds,
-                    landmarks,
-                    track: object.id,
-                    colour: self.colour_of(object.id),
-                }
+    pub(crate) fn findings(&self) -> impl Iterator<Item = Finding<'_>> {
+        self.models.iter().flat_map(move |model| {
+            model.visible().flat_map(move |(object, _)| {
+                let parts = self.parts.on(object.id);
+                parts.map(|(_, part)| {
+                    let (bounds, landmarks) = part.on(&object.bounds);
+                    Finding {
+                        bounds,
+                        landmarks,
+                        track: object.id,
+                        label: model.label(object.class),
+                        colour: self.colour_of(object.id),
+                    }
+                })
             })
         })
     }
@@ -352,6 +377,34 @@ impl Analysis {
     fn colour_of(&self, track: u64) -> Option<Rgb> {
         let colour = self.rules.color_of(track);
         colour.map(|[red, green, blue]| Rgb(red, green, blue))
+    }
+
+    /// What of this frame is hidden: what its models found or follow, and what others have
+    /// found on tracks.
+    fn find_hidden(&mut self, pts_ns: u64, size: PixelSize, record: &FrameRecord) {
+        let found = record.objects.iter().filter_map(|object| {
+            let model = self.models.get(usize::from(object.model))?;
+            Some(Sight {
+                place: object.track.map(|track| (track, 0)),
+                label: model.label(object.class),
+                bounds: object.bounds,
+            })
+        });
+        let visible = self.models.iter().flat_map(Model::visible);
+        let parts = visible.flat_map(|(object, _)| {
+            let parts = self.parts.on(object.id).zip(1..);
+            parts.filter_map(|((model, part), number)| {
+                let label = self.crop_labels.get(model)?.get(usize::from(part.class))?;
+                let (bounds, _) = part.on(&object.bounds);
+                Some(Sight {
+                    place: Some((object.id, number)),
+                    label,
+                    bounds,
+                })
+            })
+        });
+        self.privacy
+            .observe(pts_ns, size, record.skip, found.chain(parts));
     }
 
     /// Moves the tracks with the picture.

@@ -16,6 +16,7 @@ use contract::spec::BestShotsSpec;
 
 use crate::crop::Still;
 use crate::encode::PictureFormat;
+use crate::privacy::Hidden;
 
 pub(crate) use writer::ShotWriter;
 
@@ -129,13 +130,14 @@ impl BestShots {
         self.spec.is_some() || self.for_rules
     }
 
-    /// Looks at the tracks of a frame, undrawn. `living` knows all tracks that there are; those
-    /// it does not know any more have ended.
+    /// Looks at the tracks of a frame, undrawn; what is kept of it has `hidden` hidden. `living`
+    /// knows all tracks that there are; those it does not know any more have ended.
     pub(crate) fn observe<'a>(
         &mut self,
         record: &FrameRecord,
         format: &PictureFormat,
         pixels: &[u8],
+        hidden: Hidden<'_>,
         living: impl Fn(u64) -> Option<Living<'a>>,
     ) -> Ended {
         let ends = |track: &u64, _: &mut Followed| living(*track).is_none();
@@ -169,7 +171,7 @@ impl BestShots {
                 followed.no_room |= good;
                 continue;
             }
-            if let Some(still) = Still::crop(format, pixels, &object.bounds) {
+            if let Some(still) = Still::crop(format, pixels, &object.bounds, hidden) {
                 kept += usize::from(followed.shot.is_none());
                 followed.shot = Some(Shot {
                     still,

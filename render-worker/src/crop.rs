@@ -4,6 +4,8 @@ use contract::geometry::{BoundingBox, I420Layout, PixelSize};
 use frame_bus::ColourMatrix;
 
 use crate::encode::PictureFormat;
+use crate::overlay;
+use crate::privacy::Hidden;
 
 /// Longest side of an object that is cut out, in pixels; a larger one is scaled down.
 pub const CROP_SIDE_MAX: usize = 256;
@@ -33,14 +35,21 @@ impl Still {
     }
 
     /// The object in `bounds`, with a margin, scaled down by a whole number where its longer
-    /// side is over [`CROP_SIDE_MAX`]. `None` where too little of it is inside the frame, or
-    /// `pixels` is shorter than the format says.
+    /// side is over [`CROP_SIDE_MAX`], with what is to be hidden hidden. `None` where too little
+    /// of it is inside the frame, or `pixels` is shorter than the format says.
     #[must_use]
-    pub fn crop(format: &PictureFormat, pixels: &[u8], bounds: &BoundingBox) -> Option<Self> {
+    pub(crate) fn crop(
+        format: &PictureFormat,
+        pixels: &[u8],
+        bounds: &BoundingBox,
+        hidden: Hidden<'_>,
+    ) -> Option<Self> {
         let cut = Cut::of(bounds, format, pixels, CROP_SIDE_MAX)?;
         let layout = I420Layout::of(cut.size());
         let mut bytes = vec![0; layout.bytes];
         cut.copy(format, pixels, &layout, &mut bytes);
+        let areas = hidden.areas.iter().map(|area| cut.in_crop(area));
+        overlay::hide(&layout, &mut bytes, areas, hidden.method);
         Some(Self {
             layout,
             matrix: format.matrix,
@@ -112,6 +121,19 @@ impl Cut {
     pub(crate) fn in_frame(&self, [x, y]: [f32; 2]) -> [f32; 2] {
         let factor = self.factor as f32;
         [self.left as f32 + x * factor, self.top as f32 + y * factor]
+    }
+
+    /// Where a box of the frame lies in the picture that it makes.
+    #[expect(clippy::cast_precision_loss, reason = "sides are at most SIDE_MAX")]
+    fn in_crop(&self, bounds: &BoundingBox) -> BoundingBox {
+        let factor = self.factor as f32;
+        let (left, top) = (self.left as f32, self.top as f32);
+        BoundingBox {
+            x1: (bounds.x1 - left) / factor,
+            y1: (bounds.y1 - top) / factor,
+            x2: (bounds.x2 - left) / factor,
+            y2: (bounds.y2 - top) / factor,
+        }
     }
 
     /// Copies it out of the frame it was made for into `to`, which lies as `layout` says.
@@ -189,7 +211,12 @@ mod tests {
     fn a_small_object_is_cut_out_with_a_margin_pixel_by_pixel() {
         let format = format(641, 361);
         let pixels = pixels(&format);
-        let still = Still::crop(&format, &pixels, &bounds([100.0, 50.0, 140.0, 150.0]));
+        let still = Still::crop(
+            &format,
+            &pixels,
+            &bounds([100.0, 50.0, 140.0, 150.0]),
+            Hidden::NOTHING,
+        );
         let still = still.expect("inside");
         let size = still.layout.size;
         assert_eq!((size.width, size.height), (48, 120));
@@ -204,7 +231,7 @@ mod tests {
         let format = format(1920, 1080);
         let pixels = pixels(&format);
         let all = bounds([0.0, 0.0, 1920.0, 1080.0]);
-        let still = Still::crop(&format, &pixels, &all).expect("inside");
+        let still = Still::crop(&format, &pixels, &all, Hidden::NOTHING).expect("inside");
         let size = still.layout.size;
         assert_eq!((size.width, size.height), (240, 134));
         // A pixel is 8 x 8 of the frame: its column.
@@ -234,12 +261,12 @@ mod tests {
         ) {
             let format = format(width, height);
             let pixels = vec![9; format.layout.bytes];
-            if let Some(still) = Still::crop(&format, &pixels, &bounds(corners)) {
+            if let Some(still) = Still::crop(&format, &pixels, &bounds(corners), Hidden::NOTHING) {
                 let size = still.layout.size;
                 prop_assert!(size.width.max(size.height) as usize <= CROP_SIDE_MAX);
                 prop_assert_eq!((size.width % 2, size.height % 2), (0, 0));
             }
-            prop_assert_eq!(Still::crop(&format, &[], &bounds(corners)), None);
+            prop_assert_eq!(Still::crop(&format, &[], &bounds(corners), Hidden::NOTHING), None);
         }
     }
 }

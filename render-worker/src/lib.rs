@@ -21,6 +21,7 @@ mod output;
 pub mod overlay;
 mod parts;
 mod paths;
+mod privacy;
 pub mod quality;
 mod reconfigure;
 mod renderer;

@@ -29,6 +29,8 @@ pub(crate) struct Part {
     from: [f32; 2],
     to: [f32; 2],
     landmarks: Landmarks,
+    /// Class of its model.
+    pub(crate) class: u16,
 }
 
 impl Part {
@@ -44,6 +46,7 @@ impl Part {
             from: relative([x1, y1]),
             to: relative([x2, y2]),
             landmarks: detection.landmarks.map(relative),
+            class: detection.class,
         }
     }
 
@@ -99,11 +102,11 @@ impl Parts {
         self.kept.insert((track, model), kept);
     }
 
-    /// What was found on a track.
-    pub(crate) fn on(&self, track: u64) -> impl Iterator<Item = &Part> {
+    /// What was found on a track, and the model that found it.
+    pub(crate) fn on(&self, track: u64) -> impl Iterator<Item = (&ModelName, &Part)> {
         let kept = self.kept.iter();
         let own = kept.filter(move |((of, _), _)| *of == track);
-        own.flat_map(|(_, kept)| &kept.parts)
+        own.flat_map(|((_, model), kept)| kept.parts.iter().map(move |part| (model, part)))
     }
 }
 
@@ -137,7 +140,7 @@ mod tests {
         parts.learn(10, finding(7, &[[110.0, 60.0, 130.0, 80.0]]));
         let on_track: Vec<_> = parts.on(7).collect();
         let there = bounds([200.0, 100.0, 280.0, 300.0]);
-        let (bounds_there, landmarks) = on_track[0].on(&there);
+        let (bounds_there, landmarks) = on_track[0].1.on(&there);
         assert_eq!(bounds_there, bounds([220.0, 120.0, 260.0, 160.0]));
         assert_eq!(landmarks.points(), [[220.0, 160.0]]);
         assert_eq!(parts.on(8).count(), 0);

@@ -93,6 +93,11 @@ fn lines(old: &RenderSpec, new: &RenderSpec) -> Vec<String> {
         },
     );
     note(old.best_shots != new.best_shots, best_shots);
+    let privacy = new.privacy.as_ref().map_or_else(
+        || "privacy: nothing is hidden any more".to_owned(),
+        |spec| format!("privacy: [{}] hidden", spec.labels.join(", ")),
+    );
+    note(old.privacy != new.privacy, privacy);
     note(old.overlay != new.overlay, "overlay: changed".to_owned());
     note(
         old.max_latency_ms != new.max_latency_ms,

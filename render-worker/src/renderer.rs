@@ -18,7 +18,7 @@ use crate::crops::Crops;
 use crate::encode::{EncodeError, PictureFormat};
 use crate::join::{Answer, Joined};
 use crate::output::Restream;
-use crate::overlay::{Overlay, Status};
+use crate::overlay::{self, Overlay, Status};
 use crate::reconfigure::Change;
 use crate::report::FrameReports;
 use crate::shared::{Header, SharedBook, bus_failure, lock};
@@ -207,6 +207,7 @@ impl Renderer {
         }
         self.analysis
             .set_wishes(spec.best_shots.as_ref(), change.conditions);
+        self.analysis.set_privacy(&spec);
         self.crops.change_cascades(&spec.cascades);
         if self.spec.labels != spec.labels {
             self.analysis.set_stream_labels(spec.labels.clone());
@@ -310,6 +311,10 @@ impl Renderer {
             let overlay = Overlay::new(layers, composition.picture, format.matrix, &marks);
             self.overlay = Some((format, overlay));
         }
+        // First of all: whatever is drawn lies over what is hidden.
+        let hidden = self.analysis.hidden();
+        let areas = hidden.areas.iter().copied();
+        overlay::hide(&composition.picture, memory, areas, hidden.method);
         let status = Status {
             stream: self.spec.frames.stream.as_str(),
             wall_ms: header.wall_ms,
@@ -317,6 +322,7 @@ impl Renderer {
         };
         if let Some((_, overlay)) = &mut self.overlay {
             let analysis = &self.analysis;
+            overlay.observe_motion(&header.stamp.moved, header.stamp.pts_ns);
             overlay.draw(memory, analysis.objects(), analysis.classes(), &status);
             overlay.draw_findings(memory, analysis.findings());
             if let Some(area) = composition.depth {

@@ -16,7 +16,9 @@ use contract::spec::{
 use frame_bus::budget;
 
 use crate::books::{BookId, Part};
-use crate::config::{BestShotsConfig, CascadeConfig, RunConfig, StreamConfig, port_key};
+use crate::config::{
+    BestShotsConfig, CascadeConfig, PrivacyConfig, RunConfig, StreamConfig, port_key,
+};
 use crate::supervision::fleet::{Topology, Uses};
 
 /// Frames a second that a live source is reckoned with, to bound what a consumer holds.
@@ -312,6 +314,7 @@ impl Planner<'_> {
             max_latency_ms: millis(stream.queue.max_latency),
             tracker: stream.tracker.spec(),
             best_shots: stream.best_shots.as_ref().map(BestShotsConfig::spec),
+            privacy: stream.privacy.as_ref().map(PrivacyConfig::spec),
             rules: rules.map(|rules| rules.source.clone()),
             labels: stream.labels.clone(),
             overlay: self.overlay(stream),

@@ -14,12 +14,43 @@ pub struct OverlaySpec {
     pub zones: bool,
     /// Stream name, clock and latency.
     pub status: bool,
+    /// Where something moved of late, as a glow.
+    pub heat: bool,
+    /// What gives boxes and trails their colours.
+    pub colours: ColourBy,
     /// The classes that a segmentation model gives to places, as tints.
     pub classes: bool,
     /// Where the map of a depth model is shown; [`DepthView::Off`] without such a model.
     pub depth: DepthView,
     /// Which of its values are near, and so bright.
     pub near: NearValues,
+}
+
+/// What gives boxes and trails their colours. A colour that a rule wants goes before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ColourBy {
+    /// Each track has its own.
+    Track,
+    /// Each class has its own.
+    Class,
+    /// Only rules: all else is white.
+    Rule,
+}
+
+impl ColourBy {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Track, Self::Class, Self::Rule];
+
+    /// The choice in one word, as in a run config.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Track => "track",
+            Self::Class => "class",
+            Self::Rule => "rule",
+        }
+    }
 }
 
 /// Where the map of a depth model is shown.

@@ -84,7 +84,13 @@ fn see(
     living: impl Fn(u64) -> Option<Living<'static>>,
 ) -> Ended {
     let pixels = vec![number; format().layout.bytes];
-    shots.observe(&record(number.into(), objects), &format(), &pixels, living)
+    shots.observe(
+        &record(number.into(), objects),
+        &format(),
+        &pixels,
+        Hidden::NOTHING,
+        living,
+    )
 }
 
 fn counts(ended: &Ended) -> (usize, u64, u64) {

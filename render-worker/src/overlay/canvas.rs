@@ -128,6 +128,31 @@ impl<'a> Canvas<'a> {
         self.area
     }
 
+    /// The mean colour of the pixels of `area` that lie in the picture, chroma of each sample
+    /// that one of them shares. Black where there is none.
+    #[must_use]
+    pub fn mean(&self, area: Area) -> Yuv {
+        let area = area.intersection(&self.area);
+        let halved = Area {
+            left: area.left / 2,
+            top: area.top / 2,
+            right: (area.right + 1) / 2,
+            bottom: (area.bottom + 1) / 2,
+        };
+        if area.is_empty() {
+            return Yuv {
+                y: 16,
+                u: 128,
+                v: 128,
+            };
+        }
+        Yuv {
+            y: mean_of_plane(self.luma, self.strides[0], area),
+            u: mean_of_plane(self.blue, self.strides[1], halved),
+            v: mean_of_plane(self.red, self.strides[2], halved),
+        }
+    }
+
     /// Covers every pixel of `area` alike; 255 hides what was there.
     pub fn fill(&mut self, area: Area, colour: Yuv, alpha: u8) {
         let area = area.intersection(&self.area);
@@ -274,6 +299,18 @@ impl<'a> Canvas<'a> {
 /// The two rows or columns of a chroma sample, as far as they lie in `begin..end`.
 fn cut(cell: i32, begin: i32, end: i32) -> (i32, i32) {
     ((cell * 2).max(begin), (cell * 2 + 2).min(end))
+}
+
+/// Of an area that is inside and not empty.
+fn mean_of_plane(plane: &[u8], stride: usize, area: Area) -> u8 {
+    let rows = (area.top..area.bottom)
+        .map(|row| &plane[index(area.left, row, stride)..index(area.right, row, stride)]);
+    // A row's sum fits 32 bits, and is quicker than one of 64.
+    let sum: u64 = rows
+        .map(|row| u64::from(row.iter().map(|sample| u32::from(*sample)).sum::<u32>()))
+        .sum();
+    let count = area.pixels().unsigned_abs();
+    u8::try_from((sum + count / 2) / count).unwrap_or(u8::MAX)
 }
 
 fn fill_plane(plane: &mut [u8], stride: usize, area: Area, new: u8, alpha: u8) {

@@ -17,13 +17,15 @@ const DOT: f32 = 0.1;
 
 /// One thing that was found.
 #[derive(Debug, Clone, Copy)]
-pub struct Finding {
+pub struct Finding<'a> {
     /// Where; a box that is not valid is not drawn.
     pub bounds: BoundingBox,
     /// Points that the model found on it.
     pub landmarks: Landmarks,
-    /// The track it belongs to: gives the colour.
+    /// The track it belongs to: it has its colour.
     pub track: u64,
+    /// Class name of the track.
+    pub label: &'a str,
     /// The colour that a rule wants the track in.
     pub colour: Option<Rgb>,
 }
@@ -31,10 +33,10 @@ pub struct Finding {
 impl Overlay {
     /// Draws them where boxes are drawn, over what [`Overlay::draw`] has drawn.
     /// Returns false, and draws nothing, when `bytes` is shorter than the layout says.
-    pub fn draw_findings(
+    pub fn draw_findings<'a>(
         &mut self,
         bytes: &mut [u8],
-        findings: impl Iterator<Item = Finding>,
+        findings: impl Iterator<Item = Finding<'a>>,
     ) -> bool {
         let Some(mut canvas) = Canvas::new(&self.layout, bytes) else {
             return false;
@@ -47,16 +49,14 @@ impl Overlay {
         true
     }
 
-    fn draw_finding(&self, canvas: &mut Canvas<'_>, finding: &Finding) {
+    fn draw_finding(&self, canvas: &mut Canvas<'_>, finding: &Finding<'_>) {
         let picture = canvas.area();
         let area = area_of(&finding.bounds, &picture);
         if area.is_empty() {
             return;
         }
-        let colour = match finding.colour {
-            Some(colour) => self.palette.chosen(colour),
-            None => self.palette.track(finding.track),
-        };
+        let hue = self.hue(finding.colour, Some(finding.track), finding.label);
+        let colour = self.line_of(hue);
         let ink = self.palette.ink;
         let outer = self.outer_edge(area, &picture);
         shape::outline(canvas, outer.grown(LINE), LINE, ink, RIM_OPACITY, None);
@@ -78,7 +78,7 @@ impl Overlay {
 #[cfg(test)]
 mod tests {
     use contract::geometry::{I420Layout, PixelSize};
-    use contract::spec::{DepthView, NearValues, OverlaySpec};
+    use contract::spec::{ColourBy, DepthView, NearValues, OverlaySpec};
     use frame_bus::ColourMatrix;
 
     use super::super::colour::{Palette, Yuv};
@@ -90,7 +90,7 @@ mod tests {
     };
     const GREY: u8 = 128;
 
-    fn face(colour: Option<Rgb>) -> Finding {
+    fn face(colour: Option<Rgb>) -> Finding<'static> {
         Finding {
             bounds: BoundingBox {
                 x1: 100.0,
@@ -100,6 +100,7 @@ mod tests {
             },
             landmarks: Landmarks::new(&[[112.0, 120.0], [128.0, 120.0]]).expect("two"),
             track: 12,
+            label: "person",
             colour,
         }
     }
@@ -114,6 +115,8 @@ mod tests {
             zones: true,
             status: true,
             classes: true,
+            heat: false,
+            colours: ColourBy::Track,
             depth: DepthView::Off,
             near: NearValues::Large,
         };

@@ -8,6 +8,8 @@
 pub mod canvas;
 pub mod colour;
 pub mod finding;
+mod heat;
+mod hide;
 pub mod label;
 mod map;
 pub mod shape;
@@ -18,11 +20,13 @@ use std::fmt::Write as _;
 
 use contract::findings::PictureMap;
 use contract::geometry::{BoundingBox, I420Layout};
-use contract::spec::OverlaySpec;
+use contract::motion::Cells;
+use contract::spec::{ColourBy, Hiding, OverlaySpec};
 use frame_bus::ColourMatrix;
 
 use canvas::{Area, Canvas};
 use colour::{Palette, Rgb, Yuv};
+use heat::Heat;
 use map::MapPainter;
 use shape::{Point, Stroke};
 use stencil::Stencil;
@@ -149,6 +153,7 @@ pub struct Overlay {
     sheet: GlyphSheet,
     marks: Vec<DrawnMark>,
     maps: MapPainter,
+    heat: Heat,
     // Kept between frames for their capacity.
     boxes: Vec<Area>,
     plates: Vec<Area>,
@@ -173,12 +178,20 @@ impl Overlay {
             palette: Palette::new(matrix),
             sheet: GlyphSheet::new(style.text),
             marks: Vec::new(),
+            heat: Heat::default(),
             boxes: Vec::new(),
             plates: Vec::new(),
             line: String::new(),
         };
         overlay.marks = marks.iter().map(|mark| overlay.rasterised(mark)).collect();
         overlay
+    }
+
+    /// Takes in what moved in a frame that is to be drawn.
+    pub fn observe_motion(&mut self, moved: &Cells, pts_ns: u64) {
+        if self.layers.heat {
+            self.heat.observe(moved, pts_ns);
+        }
     }
 
     /// Draws one frame; `objects` is gone through several times and should be in a stable order.
@@ -202,6 +215,9 @@ impl Overlay {
                 let is_something = label.is_none_or(|label| label != BACKGROUND);
                 is_something.then(|| palette.track(class.into()))
             });
+        }
+        if self.layers.heat {
+            self.heat.draw(&mut canvas, self.palette.chosen(heat::GLOW));
         }
         if self.layers.zones {
             self.draw_marks(&mut canvas);
@@ -347,10 +363,10 @@ impl Overlay {
             let (width, height) = self.plate_size();
             let outer = self.outer_edge(area, &picture);
             let plate = label::place((width, height), outer, &picture, &self.plates, &self.boxes);
-            let ground = match (object.colour, object.track) {
-                (Some(colour), _) => self.palette.chosen_plate(colour),
-                (None, Some(track)) => self.palette.plate(track),
-                (None, None) => self.palette.ink,
+            let ground = match self.hue(object.colour, object.track, object.label) {
+                Hue::Chosen(colour) => self.palette.chosen_plate(colour),
+                Hue::Numbered(number) => self.palette.plate(number),
+                Hue::None => self.palette.ink,
             };
             canvas.fill(plate, ground, PLATE_OPACITY);
             let corner = (plate.left + self.style.padding, plate.top);
@@ -439,10 +455,26 @@ impl Overlay {
     }
 
     fn line_colour(&self, object: &Object<'_>) -> Yuv {
-        match (object.colour, object.track) {
-            (Some(colour), _) => self.palette.chosen(colour),
-            (None, Some(track)) => self.palette.track(track),
-            (None, None) => self.palette.white,
+        self.line_of(self.hue(object.colour, object.track, object.label))
+    }
+
+    fn line_of(&self, hue: Hue) -> Yuv {
+        match hue {
+            Hue::Chosen(colour) => self.palette.chosen(colour),
+            Hue::Numbered(number) => self.palette.track(number),
+            Hue::None => self.palette.white,
+        }
+    }
+
+    /// What gives something its colour: a rule, before all, then what the config says.
+    fn hue(&self, colour: Option<Rgb>, track: Option<u64>, label: &str) -> Hue {
+        if let Some(colour) = colour {
+            return Hue::Chosen(colour);
+        }
+        match self.layers.colours {
+            ColourBy::Track => track.map_or(Hue::None, Hue::Numbered),
+            ColourBy::Class => Hue::Numbered(number_of(label)),
+            ColourBy::Rule => Hue::None,
         }
     }
 
@@ -482,6 +514,47 @@ impl Overlay {
             plate: plate.moved_inside(&bound),
         }
     }
+}
+
+/// Whence something has its colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hue {
+    /// Somebody chose it.
+    Chosen(Rgb),
+    /// It is the palette's of this number.
+    Numbered(u64),
+    /// It has none.
+    None,
+}
+
+/// A number for a label, the same in every stream and run: FNV-1a.
+fn number_of(label: &str) -> u64 {
+    const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0100_0000_01b3;
+    let bytes = label.bytes();
+    bytes.fold(OFFSET, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(PRIME)
+    })
+}
+
+/// Hides parts of a picture, given in its pixels. Returns false, and hides nothing, when
+/// `bytes` is shorter than the layout says.
+pub(crate) fn hide(
+    layout: &I420Layout,
+    bytes: &mut [u8],
+    areas: impl IntoIterator<Item = BoundingBox>,
+    method: Hiding,
+) -> bool {
+    let Some(mut canvas) = Canvas::new(layout, bytes) else {
+        return false;
+    };
+    // The same grey in every matrix.
+    let ink = colour::INK.to_yuv(ColourMatrix::Bt709);
+    let picture = canvas.area();
+    for bounds in areas {
+        hide::hide(&mut canvas, area_of(&bounds, &picture), method, ink);
+    }
+    true
 }
 
 /// The straight parts of a mark.

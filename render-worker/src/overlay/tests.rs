@@ -2,7 +2,7 @@
 
 use contract::findings::{CellValues, NO_CLASS, PictureMap};
 use contract::geometry::PixelSize;
-use contract::spec::{DepthView, NearValues};
+use contract::spec::{ColourBy, DepthView, NearValues};
 use proptest::prelude::*;
 
 use super::*;
@@ -30,6 +30,8 @@ fn layers(boxes: bool, trails: bool, zones: bool, status: bool) -> OverlaySpec {
         zones,
         status,
         classes: true,
+        heat: false,
+        colours: ColourBy::Track,
         depth: DepthView::Off,
         near: NearValues::Large,
     }
@@ -171,6 +173,45 @@ fn a_colour_that_a_rule_wants_is_used_and_shows_without_the_layer() {
         assert_eq!(drawn.red(382, 200), red.v, "its left edge");
         let plainly = drawn.count(around(&plain), |luma| luma != GREY);
         assert_eq!(plainly > 0, boxes);
+    }
+}
+
+#[test]
+fn colours_are_those_of_tracks_of_classes_or_of_rules() {
+    let size = SIZES[0];
+    let palette = Palette::new(ColourMatrix::Bt709);
+    let line = |colours: ColourBy, track: u64, label: &'static str, colour: Option<Rgb>| {
+        let place = bounds(size, [0.4, 0.4, 0.6, 0.8]);
+        let object = Object {
+            track: Some(track),
+            label,
+            colour,
+            ..object(place)
+        };
+        let layers = OverlaySpec {
+            colours,
+            ..layers(true, false, false, false)
+        };
+        let drawn = Drawn::new(size, layers, &[], &[object]);
+        let area = area_of(&place, &Area::of(&drawn.layout));
+        let row = i32::midpoint(area.top, area.bottom).unsigned_abs() as usize;
+        (
+            drawn.luma(area.left.unsigned_abs() as usize, row),
+            drawn.red(area.left.unsigned_abs() as usize, row),
+        )
+    };
+    let (person, car) = ("person", "car");
+    let by_track = line(ColourBy::Track, 12, person, None);
+    assert_eq!(by_track.0, palette.track(12).y);
+    assert_ne!(by_track, line(ColourBy::Track, 13, person, None));
+    let by_class = line(ColourBy::Class, 12, person, None);
+    assert_eq!(by_class, line(ColourBy::Class, 13, person, None));
+    assert_ne!(by_class, line(ColourBy::Class, 12, car, None));
+    assert_eq!(line(ColourBy::Rule, 12, person, None).0, palette.white.y);
+    let wanted = Some(Rgb(255, 0, 0));
+    for colours in ColourBy::ALL {
+        let drawn = line(colours, 12, person, wanted);
+        assert_eq!(drawn.0, palette.chosen(Rgb(255, 0, 0)).y, "{colours:?}");
     }
 }
 

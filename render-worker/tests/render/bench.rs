@@ -15,8 +15,9 @@ use contract::ledger::{Counters, RenderCounters};
 use contract::motion::Cells;
 use contract::name::{StreamName, WorkerId};
 use contract::spec::{
-    DepthView, EncodeSpec, FrameServiceSpec, NearValues, OverlaySpec, QueuePolicy, RecordSpec,
-    RenderModelSpec, RenderSpec, Role, RuleSource, TrackerAlgorithm, TrackerSpec, WorkerSpec,
+    ColourBy, DepthView, EncodeSpec, FrameServiceSpec, NearValues, OverlaySpec, QueuePolicy,
+    RecordSpec, RenderModelSpec, RenderSpec, Role, RuleSource, TrackerAlgorithm, TrackerSpec,
+    WorkerSpec,
 };
 use frame_bus::supervision::{BASE, Root};
 use frame_bus::{
@@ -288,6 +289,7 @@ fn render_spec(root: &Root, policy: QueuePolicy) -> RenderSpec {
             camera_motion: true,
         },
         best_shots: None,
+        privacy: None,
         rules: rules(RULES),
         labels: BTreeMap::new(),
         overlay: OverlaySpec {
@@ -296,6 +298,8 @@ fn render_spec(root: &Root, policy: QueuePolicy) -> RenderSpec {
             zones: true,
             status: true,
             classes: true,
+            heat: false,
+            colours: ColourBy::Track,
             depth: DepthView::Off,
             near: NearValues::Large,
         },

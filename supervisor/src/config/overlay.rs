@@ -1,6 +1,6 @@
 //! What is drawn onto the picture.
 
-use contract::spec::{DepthView, NearValues, OverlaySpec};
+use contract::spec::{ColourBy, DepthView, NearValues, OverlaySpec};
 
 use super::reader::Fields;
 use super::table::{Absent, Key, Kind, Section};
@@ -18,6 +18,18 @@ pub(super) const OVERLAY: Section = Section {
             "classes",
             "What a segmentation model sees at each place, as tints.",
         ),
+        Key {
+            name: "heat",
+            doc: "Where something moved of late, as a glow.",
+            kind: Kind::Bool,
+            absent: Absent::Default("false"),
+        },
+        Key {
+            name: "colours",
+            doc: "What gives boxes and trails their colours: each `track` or each `class` has its own, or only what a `rule` colours is not white. A rule's colour goes before all.",
+            kind: Kind::Choice(&COLOURS),
+            absent: Absent::Default("track"),
+        },
         Key {
             name: "depth",
             doc: "Where the map of a depth model is shown: in a corner, or right of the picture, which makes the video twice as wide.",
@@ -40,6 +52,13 @@ const VIEWS: [&str; 3] = [
     DepthView::ALL[2].as_str(),
 ];
 
+/// What gives colours, by name, for the table of keys.
+const COLOURS: [&str; 3] = [
+    ColourBy::ALL[0].as_str(),
+    ColourBy::ALL[1].as_str(),
+    ColourBy::ALL[2].as_str(),
+];
+
 /// Near values by name, for the table of keys.
 const NEAR: [&str; 2] = [NearValues::ALL[0].as_str(), NearValues::ALL[1].as_str()];
 
@@ -60,6 +79,9 @@ pub(super) fn read(fields: &Fields<'_>) -> Option<OverlaySpec> {
     let zones = fields.boolean("zones");
     let status = fields.boolean("status");
     let classes = fields.boolean("classes");
+    let heat = fields.boolean("heat");
+    let colours = |name| ColourBy::ALL.into_iter().find(|v| v.as_str() == name);
+    let colours = fields.choice("colours").and_then(colours);
     let view = |name| DepthView::ALL.into_iter().find(|v| v.as_str() == name);
     let depth = fields.choice("depth").and_then(view);
     let values = |name| NearValues::ALL.into_iter().find(|v| v.as_str() == name);
@@ -70,6 +92,8 @@ pub(super) fn read(fields: &Fields<'_>) -> Option<OverlaySpec> {
         zones: zones?,
         status: status?,
         classes: classes?,
+        heat: heat?,
+        colours: colours?,
         depth: depth?,
         near: near?,
     })

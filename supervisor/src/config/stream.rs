@@ -17,6 +17,7 @@ use super::encode::ENCODE;
 use super::motion::MOTION;
 use super::output::OUTPUT;
 use super::overlay::OVERLAY;
+use super::privacy::PRIVACY;
 use super::queue::QUEUE;
 use super::reader::{Fields, Reader};
 use super::retry::RETRY;
@@ -26,7 +27,7 @@ use super::table::{Absent, Key, Kind, Section, list_text};
 use super::tracker::TRACKER;
 use super::{
     BestShotsConfig, CascadeConfig, EncodeConfig, ModelConfig, MotionConfig, OutputsConfig,
-    QueueConfig, RetryConfig, RulesConfig, SourceConfig, TrackerConfig,
+    PrivacyConfig, QueueConfig, RetryConfig, RulesConfig, SourceConfig, TrackerConfig,
 };
 use super::{code, labels, overlay};
 
@@ -120,6 +121,12 @@ const BEST_SHOTS_KEY: Key = Key {
     kind: Kind::SectionOr(&BEST_SHOTS, "off"),
     absent: Absent::Optional,
 };
+const PRIVACY_KEY: Key = Key {
+    name: "privacy",
+    doc: "Hide objects in every picture that leaves. `off`, or absent: nothing is hidden.",
+    kind: Kind::SectionOr(&PRIVACY, "off"),
+    absent: Absent::Optional,
+};
 const OVERLAY_KEY: Key = Key {
     name: "overlay",
     doc: OVERLAY.doc,
@@ -179,6 +186,7 @@ pub(super) const STREAM: Section = Section {
         BEST_SHOTS_KEY,
         LABELS,
         RULES,
+        PRIVACY_KEY,
         OVERLAY_KEY,
         ENCODE_KEY,
         OUTPUTS,
@@ -206,6 +214,7 @@ pub(super) const DEFAULTS: Section = Section {
         TRACKER_KEY,
         BEST_SHOTS_KEY,
         LABELS,
+        PRIVACY_KEY,
         OVERLAY_KEY,
         ENCODE_KEY,
         STORE_KEY,
@@ -243,6 +252,8 @@ pub struct StreamConfig {
     pub labels: BTreeMap<String, String>,
     /// Zones, lines, gates and rules; shared by the streams that name the same file.
     pub rules: Option<Arc<RulesConfig>>,
+    /// What is hidden in every picture that leaves; `None`: nothing.
+    pub privacy: Option<PrivacyConfig>,
     /// What is drawn.
     pub overlay: OverlaySpec,
     /// Encoder settings; `None` when no output and no rule needs them: nothing is drawn or encoded.
@@ -341,7 +352,8 @@ impl StreamConfig {
         let tracker = fields
             .section("tracker")
             .and_then(|tracker| TrackerConfig::read(&tracker));
-        let best_shots = read_best_shots(fields, around);
+        let best_shots = read_unless_off(fields, around, "best_shots", BestShotsConfig::read);
+        let privacy = read_unless_off(fields, around, "privacy", PrivacyConfig::read);
         let labels = labels::read(fields);
         let rules = match fields.text("rules") {
             None => around.rules.clone(),
@@ -396,6 +408,7 @@ impl StreamConfig {
             best_shots: best_shots?,
             labels: labels?,
             rules,
+            privacy: privacy?,
             overlay: overlay?,
             encode: encode.filter(|_| clips || !outputs.is_empty()),
             outputs,
@@ -437,20 +450,22 @@ fn check_source(fields: &Fields<'_>, own: &Node, source: &SourceConfig) {
     }
 }
 
-/// `Some(None)` where none are wanted.
-fn read_best_shots(
+/// A section that speaks of labels; `Some(None)` where it is not wanted.
+fn read_unless_off<T>(
     fields: &Fields<'_>,
     around: &Around<'_, '_>,
-) -> Option<Option<BestShotsConfig>> {
-    if fields.node("best_shots").is_none() || fields.is_word("best_shots") {
+    key: &str,
+    read: impl FnOnce(&Fields<'_>, &Classes<'_>) -> Option<T>,
+) -> Option<Option<T>> {
+    if fields.node(key).is_none() || fields.is_word(key) {
         return Some(None);
     }
     // Of all models of the run: what stands in `defaults` is meant for streams of several.
     let classes = around
         .read_models
         .map_or_else(Classes::unknown, Classes::of);
-    let section = fields.section("best_shots")?;
-    BestShotsConfig::read(&section, &classes).map(Some)
+    let section = fields.section(key)?;
+    read(&section, &classes).map(Some)
 }
 
 fn read_infer(

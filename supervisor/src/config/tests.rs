@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use contract::geometry::PixelSize;
 use contract::name::StreamName;
-use contract::spec::{Backoff, Pace, Protocol, QueuePolicy, RtspTransport, Secret};
+use contract::spec::{Backoff, Hiding, Pace, Protocol, QueuePolicy, RtspTransport, Secret};
 use dsl::yaml;
 
 use super::reader::{Fields, Reader};
@@ -68,6 +68,27 @@ streams:
     assert_eq!(of("c"), None);
     let plain = read("run: r\nstreams: {s: {source: 'test:ball'}}\n");
     assert_eq!(stream(&plain, "s").best_shots, None);
+}
+
+#[test]
+fn what_is_hidden_for_all_streams_can_be_shown_in_one() {
+    let config = read(
+        "run: r
+defaults: {privacy: {labels: face, hold: 2s}}
+streams:
+  a: {source: 'test:ball'}
+  b: {source: 'test:ball', privacy: {labels: [face, plate], method: fill}}
+  c: {source: 'test:ball', privacy: off}
+",
+    );
+    let of = |name| {
+        let spec = stream(&config, name).privacy.as_ref()?.spec();
+        assert!(spec.hide_unseen && (spec.margin - 0.15).abs() < 1e-6);
+        Some((spec.labels.join(" "), spec.method, spec.hold_ms))
+    };
+    assert_eq!(of("a"), Some(("face".to_owned(), Hiding::Pixelate, 2000)));
+    assert_eq!(of("b"), Some(("face plate".to_owned(), Hiding::Fill, 2000)));
+    assert_eq!(of("c"), None);
 }
 
 #[test]

@@ -69,6 +69,13 @@ fn each_change_disturbs_as_little_as_it_can() {
         (
             &[(
                 "size: 320x240",
+                "size: 320x240\n    privacy: {labels: person}",
+            )],
+            &["render-yard goes on with another spec: privacy"],
+        ),
+        (
+            &[(
+                "size: 320x240",
                 "size: 320x240\n    cascades: [{model: people, of: car}]",
             )],
             &[
