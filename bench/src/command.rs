@@ -1,11 +1,13 @@
 //! Running whole commands: their output, their time, their processor time.
 
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// A run that is not where it should be after so long never will be.
 const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -111,4 +113,58 @@ pub(crate) fn wait(mut reached: impl FnMut() -> bool) -> anyhow::Result<()> {
 )]
 pub(crate) fn pause(time: Duration) {
     std::thread::sleep(time);
+}
+
+/// A program that is killed when it is dropped.
+pub(crate) struct Run(Child);
+
+impl Run {
+    /// Starts `sluice run`; what it says goes nowhere.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(crate) fn start(root: &Path, config: &Path, data: &Path) -> anyhow::Result<Self> {
+        let mut command = command(root, "target/release/sluice");
+        command.arg("run").arg(config).arg("--data").arg(data);
+        Self::spawn(&mut command)
+    }
+
+    /// Starts any program; what it says goes nowhere.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(crate) fn spawn(command: &mut Command) -> anyhow::Result<Self> {
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command
+            .spawn()
+            .with_context(|| format!("cannot start {:?}", command.get_program()))?;
+        Ok(Self(child))
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Lets it end in order.
+    ///
+    /// # Errors
+    /// When it ends with an error.
+    pub(crate) fn stop(mut self) -> anyhow::Result<()> {
+        let pid = Pid::from_raw(i32::try_from(self.0.id())?);
+        kill(pid, Signal::SIGINT)?;
+        let status = self.0.wait()?;
+        if !status.success() {
+            bail!("the run ended with {status}");
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        // It has ended already, or its supervisor's death ends its workers.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

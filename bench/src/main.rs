@@ -5,6 +5,7 @@
 
 mod command;
 mod database;
+mod glass;
 mod hop;
 mod infer;
 mod job;
@@ -50,6 +51,8 @@ enum What {
     Infer,
     /// Only eight streams that share a model.
     Scale,
+    /// Only the latency from a camera's picture to a viewer's.
+    Glass,
     /// The other side of a hop; started by `hop`.
     #[command(hide = true)]
     HopConsumer(hop::ConsumerArguments),
@@ -67,6 +70,7 @@ fn main() -> anyhow::Result<()> {
         Some(What::Reload) => reload::measure(&root, &mut report)?,
         Some(What::Infer) => infer::measure(&root, rounds, &mut report)?,
         Some(What::Scale) => scale::measure(&root, &mut report)?,
+        Some(What::Glass) => glass::measure(&root, &mut report)?,
         Some(What::Job) => job::measure(&root, rounds, &mut report)?,
         None => {
             hop::measure(&root, &mut report)?;
@@ -74,6 +78,7 @@ fn main() -> anyhow::Result<()> {
             reload::measure(&root, &mut report)?;
             infer::measure(&root, rounds, &mut report)?;
             scale::measure(&root, &mut report)?;
+            glass::measure(&root, &mut report)?;
             job::measure(&root, rounds, &mut report)?;
             report.write(&root.join(&arguments.results))?;
         }

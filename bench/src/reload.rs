@@ -2,15 +2,11 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Child;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
 use contract::clock;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 
-use crate::command::{self, pause, wait};
+use crate::command::{Run, pause, wait};
 use crate::database::{Database, LIVE};
 use crate::report::Report;
 
@@ -40,11 +36,7 @@ pub(crate) fn measure(root: &Path, report: &mut Report) -> anyhow::Result<()> {
     let rules = directory.path().join("rules.yaml");
     fs::write(&rules, rules_text(0))?;
     let data = directory.path().join("data");
-    let mut command = command::command(root, "target/release/sluice");
-    command.arg("run").arg(&config).arg("--data").arg(&data);
-    command.stdout(std::process::Stdio::null());
-    command.stderr(std::process::Stdio::null());
-    let run = Run(command.spawn().context("cannot start sluice")?);
+    let run = Run::start(root, &config, &data)?;
     let database = Database::of(&data);
     wait(|| database.value::<i64>(LIVE).is_ok_and(|count| count == 2))?;
     let mut delays_ms = Vec::new();
@@ -100,27 +92,4 @@ fn rules_text(save: usize) -> String {
          edited: {{on: track, when: 'label == \"car\"', for: {}ms}}\n",
         1000 + save
     )
-}
-
-/// A `sluice run` that is killed when it is dropped.
-struct Run(Child);
-
-impl Run {
-    fn stop(mut self) -> anyhow::Result<()> {
-        let pid = Pid::from_raw(i32::try_from(self.0.id())?);
-        kill(pid, Signal::SIGINT)?;
-        let status = self.0.wait()?;
-        if !status.success() {
-            bail!("the edited run ended with {status}");
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Run {
-    fn drop(&mut self) {
-        // It has ended already, or its supervisor's death ends its workers.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
