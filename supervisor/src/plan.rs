@@ -9,13 +9,13 @@ use contract::geometry::PixelSize;
 use contract::name::{ModelName, RunId, StreamName, WorkerId};
 use contract::spec::{
     BusSpec, DepthView, FrameServiceSpec, GatewaySpec, GatewayStreamSpec, InferSpec,
-    InferStreamSpec, IngestSpec, OverlaySpec, QueuePolicy, RecordSpec, RenderCropsSpec,
-    RenderModelSpec, RenderSpec, Role, RuleSource, WorkerSpec,
+    InferStreamSpec, IngestSpec, OverlaySpec, QueuePolicy, RenderCropsSpec, RenderModelSpec,
+    RenderSpec, Role, RuleSource, WorkerSpec,
 };
 use frame_bus::budget;
 
 use crate::books::{BookId, Part};
-use crate::config::{BestShotsConfig, CascadeConfig, RunConfig, StreamConfig};
+use crate::config::{BestShotsConfig, CascadeConfig, RecordConfig, RunConfig, StreamConfig};
 use crate::supervision::fleet::{Topology, Uses};
 
 /// Frames a second that a live source is reckoned with, to bound what a consumer holds.
@@ -299,7 +299,6 @@ impl Planner<'_> {
             model,
         };
         let rules = stream.rules.as_ref();
-        let record = stream.outputs.record.as_ref();
         let spec = RenderSpec {
             frames: self.frames(name, stream),
             models: stream.infer.iter().map(model).collect(),
@@ -312,9 +311,7 @@ impl Planner<'_> {
             labels: stream.labels.clone(),
             overlay: self.overlay(stream),
             encode: stream.encode.as_ref().map(|encode| encode.spec()),
-            record: record.map(|directory| RecordSpec {
-                directory: directory.clone(),
-            }),
+            record: stream.outputs.record.as_ref().map(RecordConfig::spec),
             restream: stream.outputs.rtsp.is_some(),
             store_detections: stream.store_detections,
             book: self.book(name, Part::Render),

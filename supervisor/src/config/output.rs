@@ -1,12 +1,12 @@
 //! Where a stream's encoded picture goes.
 
 use std::fmt;
-use std::path::{Component, Path, PathBuf};
 
 use dsl::yaml::Node;
 
 use super::code;
 use super::reader::{Fields, Reader};
+use super::record::{RECORD, RecordConfig};
 use super::table::{Absent, Key, Kind, Section};
 
 /// The keys of one item of `outputs`.
@@ -23,7 +23,7 @@ pub(super) const OUTPUT: Section = Section {
         Key {
             name: "record",
             doc: "Record fragmented MP4 into this directory. A relative path begins at the run's own directory.",
-            kind: Kind::Path,
+            kind: Kind::PathOr(&RECORD),
             absent: Absent::Optional,
         },
     ],
@@ -34,8 +34,8 @@ pub(super) const OUTPUT: Section = Section {
 pub struct OutputsConfig {
     /// Served by the gateway under this path.
     pub rtsp: Option<Mount>,
-    /// Directory of recordings: absolute, or relative to the run's own directory.
-    pub record: Option<PathBuf>,
+    /// Recorded.
+    pub record: Option<RecordConfig>,
 }
 
 impl OutputsConfig {
@@ -49,7 +49,7 @@ impl OutputsConfig {
             if let [entry] = item.as_mapping().unwrap_or_default() {
                 let twice = match entry.key.text.as_str() {
                     "rtsp" => put(&mut outputs.rtsp, read_mount(&fields)),
-                    "record" => put(&mut outputs.record, read_record(&fields)),
+                    "record" => put(&mut outputs.record, RecordConfig::read(&fields)),
                     _ => false,
                 };
                 if twice {
@@ -128,26 +128,4 @@ fn read_mount(fields: &Fields<'_>) -> Option<Mount> {
         )));
     }
     mount
-}
-
-fn read_record(fields: &Fields<'_>) -> Option<PathBuf> {
-    let path = fields.text("record")?;
-    let directory = Path::new(path.text);
-    let climbs = directory
-        .components()
-        .any(|part| part == Component::ParentDir);
-    if climbs {
-        let reader = fields.reader;
-        reader.report(
-            reader
-                .problem(
-                    code::WRONG_VALUE,
-                    &path.node.span,
-                    "a directory of recordings cannot contain `..`",
-                )
-                .helped("relative paths begin at the run's own directory; give an absolute path for any other place"),
-        );
-        return None;
-    }
-    Some(directory.to_owned())
 }

@@ -9,6 +9,7 @@ mod kills;
 mod maps;
 mod models;
 mod overload;
+mod recordings;
 mod reload;
 mod rules_on_clip;
 mod site;
