@@ -17,7 +17,7 @@
 -- `v_attributes` show it in seconds, pixels and words. It is deleted by age and size
 -- (`retention:` of the config), everything else stays.
 
-PRAGMA user_version = 3;
+PRAGMA user_version = 4;
 
 -- One row: one execution of a run config.
 CREATE TABLE runs (
@@ -219,16 +219,41 @@ CREATE TABLE attributes (
     PRIMARY KEY (segment_id, sequence_number, ordinal)
 ) STRICT, WITHOUT ROWID;
 
--- One row: a recording, a snapshot or an event's clip.
+-- One row: a recording, a snapshot or an event's clip. A recording has a row from its first
+-- second on, which grows while it is written.
 CREATE TABLE files (
     run              TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
     path             TEXT NOT NULL,             -- inside the run's data_directory, or absolute
     stream           TEXT NOT NULL,
     kind             TEXT NOT NULL CHECK (kind IN ('recording', 'snapshot', 'clip')),
-    begin_wall_ms    INTEGER NOT NULL,
+    incarnation      INTEGER NOT NULL,          -- of the render worker that wrote it
+    state            TEXT NOT NULL              -- torn: its writer died, what was written plays; missing: somebody else took it away
+                     CHECK (state IN ('open', 'closed', 'torn', 'deleted', 'missing')),
+    begin_wall_ms    INTEGER NOT NULL,          -- of its first frame
+    end_wall_ms      INTEGER NOT NULL,          -- of the end of its last
     begin_pts_ns     INTEGER NOT NULL,
-    frames           INTEGER,                   -- NULL while it is being written
+    end_pts_ns       INTEGER NOT NULL,
+    frames           INTEGER NOT NULL,          -- by now; none is missing between begin and end
+    bytes            INTEGER,                   -- NULL: not measured
+    width            INTEGER,                   -- of its pictures, pixels; NULL: not known
+    height           INTEGER,
+    gone_wall_ms     INTEGER,                   -- when it was deleted, or found missing
+    gone_reason      TEXT CHECK (gone_reason IN ('age', 'size')), -- why it was deleted
     PRIMARY KEY (run, path)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX files_by_path ON files (path);
+
+-- One row: a time in which a stream that was to be recorded was not.
+CREATE TABLE recording_gaps (
+    run              TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    stream           TEXT NOT NULL,
+    begin_wall_ms    INTEGER NOT NULL,          -- of the first frame that is missing
+    end_wall_ms      INTEGER,                   -- of the first that was recorded again; NULL while it lasts
+    reason           TEXT NOT NULL CHECK (reason IN ('disk', 'slow')), -- it refused; it did not follow
+    text             TEXT NOT NULL,             -- what happened, where, and what to do
+    frames           INTEGER NOT NULL,          -- missing so far
+    PRIMARY KEY (run, stream, begin_wall_ms)
 ) STRICT, WITHOUT ROWID;
 
 -- One row: the best picture of a track, a JPEG file. Written once the file is there.
@@ -335,6 +360,27 @@ SELECT run, stream, rule, generation, track, label,
 FROM events
 ORDER BY run, begin_wall_ms;
 
+CREATE VIEW v_recordings AS
+SELECT run, stream, files.state,
+       strftime('%Y-%m-%dT%H:%M:%fZ', files.begin_wall_ms / 1e3, 'unixepoch') AS begin_utc,
+       strftime('%Y-%m-%dT%H:%M:%fZ', files.end_wall_ms / 1e3, 'unixepoch') AS end_utc,
+       round((end_pts_ns - begin_pts_ns) / 1e9, 3) AS seconds,
+       round(begin_pts_ns / 1e9, 3) AS begin_s, round(end_pts_ns / 1e9, 3) AS end_s,
+       frames, round(bytes / 1e6, 3) AS megabytes, width, height,
+       iif(path LIKE '/%', path, data_directory || '/' || path) AS file,
+       datetime(gone_wall_ms / 1000, 'unixepoch') AS gone_utc, gone_reason
+FROM files JOIN runs ON runs.id = run
+WHERE kind = 'recording'
+ORDER BY run, stream, files.begin_wall_ms;
+
+CREATE VIEW v_recording_gaps AS
+SELECT run, stream, reason,
+       strftime('%Y-%m-%dT%H:%M:%fZ', begin_wall_ms / 1e3, 'unixepoch') AS begin_utc,
+       strftime('%Y-%m-%dT%H:%M:%fZ', end_wall_ms / 1e3, 'unixepoch') AS end_utc,
+       round((end_wall_ms - begin_wall_ms) / 1e3, 3) AS seconds, frames, text
+FROM recording_gaps
+ORDER BY run, stream, begin_wall_ms;
+
 CREATE VIEW v_best_shots AS
 SELECT run, stream, track, label, cause,
        datetime(wall_ms / 1000, 'unixepoch') AS taken_utc,
@@ -435,6 +481,14 @@ sides (run, stream, book, equation, come_in, gone_out) AS (
            sum(value) FILTER (WHERE counter = 'received'),
            sum(value) FILTER (WHERE counter IN
                ('rendered', 'dropped_encoder', 'dropped_invalid', 'lost_in_worker'))
+    FROM ledgers WHERE book = 'render' GROUP BY run, stream, book
+    UNION ALL
+    SELECT run, stream, book,
+           'encoded = recorded + unrecorded',
+           sum(value) FILTER (WHERE counter = 'encoded'),
+           sum(value) FILTER (WHERE counter IN
+               ('recorded', 'unrecorded_off', 'unrecorded_disk', 'unrecorded_slow',
+                'unrecorded_lost'))
     FROM ledgers WHERE book = 'render' GROUP BY run, stream, book
     UNION ALL
     SELECT run, stream, book,

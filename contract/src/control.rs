@@ -73,8 +73,10 @@ pub enum FromWorker {
         /// What was done, a line each: `rule loitering: state kept`; or why nothing was.
         result: Result<Vec<String>, String>,
     },
-    /// A file was begun or finished.
-    File(FileRecord),
+    /// A file was begun, has grown, or was finished.
+    File(Box<FileRecord>),
+    /// A recording has stopped, or goes on.
+    RecordingGap(RecordingGap),
     /// The best picture of a track was written.
     BestShot(Box<BestShot>),
     /// Answers the question of a [`crate::spec::Role::Study`].
@@ -260,21 +262,100 @@ pub struct Quality {
     pub brightness: u8,
 }
 
-/// A recording or a snapshot.
+/// A recording, a snapshot or a clip, as far as it is written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileRecord {
     /// The stream it shows.
     pub stream: StreamName,
-    /// `recording` or `snapshot`.
+    /// What it is.
     pub kind: FileKind,
     /// Path, inside the run's directory or absolute.
     pub path: String,
+    /// Whether more is to come.
+    pub state: FileState,
     /// Wall clock of its first frame, milliseconds since the Unix epoch.
     pub begin_wall_ms: i64,
     /// Event time of its first frame.
     pub begin_pts_ns: u64,
-    /// Frames in it; `None` while it is being written.
-    pub frames: Option<u64>,
+    /// What is in it by now.
+    pub content: FileContent,
+}
+
+/// What is in a file by now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct FileContent {
+    /// Frames.
+    pub frames: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// How long they take from the first frame to the end of the last, in nanoseconds.
+    pub duration_ns: u64,
+    /// Wall clock of the end of the last frame, milliseconds since the Unix epoch.
+    pub end_wall_ms: i64,
+    /// Size of its pictures; `None` before the first.
+    pub size: Option<PixelSize>,
+}
+
+/// Whether more is to come into a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileState {
+    /// It is being written.
+    Open,
+    /// It is whole.
+    Closed,
+    /// Its writer died: what was written plays.
+    Torn,
+}
+
+impl FileState {
+    /// The state in one word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Closed => "closed",
+            Self::Torn => "torn",
+        }
+    }
+}
+
+/// A time in which a stream that is to be recorded is not; told when it begins and when it ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordingGap {
+    /// The stream.
+    pub stream: StreamName,
+    /// Why.
+    pub reason: GapReason,
+    /// What happened, where, and what to do.
+    pub text: String,
+    /// Wall clock of the first frame that is missing, milliseconds since the Unix epoch.
+    pub begin_wall_ms: i64,
+    /// Wall clock of the first frame that is recorded again; `None` while it lasts.
+    pub end_wall_ms: Option<i64>,
+    /// Frames that are missing so far.
+    pub frames: u64,
+}
+
+/// Why frames are not recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GapReason {
+    /// The disk refuses: it is full, read-only or gone.
+    Disk,
+    /// The disk takes less than the encoder gives.
+    Slow,
+}
+
+impl GapReason {
+    /// The reason in one word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Disk => "disk",
+            Self::Slow => "slow",
+        }
+    }
 }
 
 /// What a file is.

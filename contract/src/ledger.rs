@@ -134,7 +134,8 @@ impl StreamLedger {
     pub fn check_closed(&self) -> Result<(), Imbalance> {
         self.check()?;
         let crops: u64 = self.crops.iter().map(CropLedger::in_flight).sum();
-        let in_flight = self.in_flight() + crops + self.render.shots_in_flight();
+        let files = self.render.shots_in_flight() + self.render.recording_in_flight();
+        let in_flight = self.in_flight() + crops + files;
         if in_flight == 0 {
             return Ok(());
         }
@@ -269,6 +270,23 @@ mod tests {
         assert_eq!(waiting.lost(), 0, "a picture is no frame");
         waiting.render.shots_failed = 1;
         assert!(waiting.check().is_err());
+    }
+
+    #[test]
+    fn each_access_unit_is_recorded_or_not_for_a_reason() {
+        let mut written = balanced();
+        written.render.encoded = 9;
+        written.render.recorded = 4;
+        written.render.unrecorded_off = 2;
+        written.render.unrecorded_disk = 1;
+        assert_eq!((written.check(), written.in_flight()), (Ok(()), 0));
+        assert!(written.check_closed().is_err());
+        written.render.settle();
+        assert_eq!(written.check_closed(), Ok(()));
+        assert_eq!(written.render.unrecorded_lost, 2);
+        assert_eq!(written.lost(), 0, "it was rendered, and shown");
+        written.render.unrecorded_slow = 1;
+        assert!(written.check().is_err());
     }
 
     #[test]

@@ -450,9 +450,13 @@ pub struct EncodeSpec {
     pub threads: u32,
 }
 
-/// Where to record.
+/// Where to record, and in files of what length.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordSpec {
     /// Directory of the files; made when missing.
     pub directory: PathBuf,
+    /// With the first frame after so long another file begins, in milliseconds.
+    pub segment_ms: u64,
+    /// With the first key frame after so many bytes another file begins.
+    pub segment_bytes: u64,
 }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use analytics::{Firing, Phase};
 use contract::best_shot::{BestShot, ShotCause};
-use contract::control::{FileKind, FileRecord, FromWorker};
+use contract::control::{FileContent, FileKind, FileRecord, FileState, FromWorker};
 use contract::event::Event;
 use dsl::{Action, SnapshotOf};
 use worker::{Control, Failure};
@@ -137,15 +137,21 @@ impl Actions {
             stream: event.stream.clone(),
             kind: FileKind::Snapshot,
             path: path.clone(),
+            // Told once it is written.
+            state: FileState::Closed,
             begin_wall_ms: header.wall_ms,
             begin_pts_ns: header.stamp.pts_ns,
-            frames: Some(1),
+            content: FileContent {
+                frames: 1,
+                end_wall_ms: header.wall_ms,
+                ..FileContent::default()
+            },
         };
         let best = best.map(|best| FromWorker::BestShot(Box::new(best)));
         let snapshot = Snapshot {
             still,
             path: path.clone(),
-            about: std::iter::once(FromWorker::File(record))
+            about: std::iter::once(FromWorker::File(Box::new(record)))
                 .chain(best)
                 .collect(),
         };

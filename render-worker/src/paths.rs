@@ -6,29 +6,26 @@ use contract::event::Event;
 use contract::name::StreamName;
 use jiff::Timestamp;
 
-/// Files that may begin in the same second.
-const SAME_SECOND_MAX: u32 = 1000;
+/// Files that may begin in the same millisecond.
+const SAME_TIME_MAX: u32 = 1000;
 /// Of a name that becomes a part of a file name: file systems take 255 bytes.
 const NAME_CHARACTERS_MAX: usize = 64;
 
-/// A path for a new recording, `<stream>-<UTC>-<incarnation>.mp4`, that no file has yet.
-#[must_use]
-pub(crate) fn recording(
-    run_directory: &Path,
+/// The paths that a recording which begins now may have, `<stream>-<UTC>.mp4`, the best first:
+/// the others are for clocks that go back. By name they are in the order of their times.
+pub(crate) fn recordings(
     directory: &Path,
     stream: &StreamName,
     wall_ms: i64,
-    incarnation: u32,
-) -> String {
-    let stem = format!("{stream}-{}-{incarnation}", utc(wall_ms));
-    let mut path = directory.join(format!("{stem}.mp4"));
-    for count in 1..SAME_SECOND_MAX {
-        if !run_directory.join(&path).exists() {
-            break;
-        }
-        path = directory.join(format!("{stem}.{count}.mp4"));
-    }
-    path.to_string_lossy().into_owned()
+) -> impl Iterator<Item = String> {
+    let stem = format!("{stream}-{}", utc(wall_ms));
+    (0..SAME_TIME_MAX).map(move |count| {
+        let name = match count {
+            0 => format!("{stem}.mp4"),
+            count => format!("{stem}_{count}.mp4"),
+        };
+        directory.join(name).to_string_lossy().into_owned()
+    })
 }
 
 /// The path of the picture of an event, inside the run's directory.
@@ -76,10 +73,10 @@ fn safe(name: &str) -> String {
     name.chars().take(NAME_CHARACTERS_MAX).map(safe).collect()
 }
 
-/// `20260731T235959Z`, of milliseconds since the Unix epoch.
+/// `2026-07-31T23-59-59.001Z`, of milliseconds since the Unix epoch.
 fn utc(wall_ms: i64) -> String {
     let timestamp = Timestamp::from_millisecond(wall_ms).unwrap_or_default();
-    timestamp.strftime("%Y%m%dT%H%M%SZ").to_string()
+    timestamp.strftime("%Y-%m-%dT%H-%M-%S.%3fZ").to_string()
 }
 
 #[cfg(test)]
@@ -90,25 +87,28 @@ mod tests {
 
     #[test]
     fn dates() {
-        assert_eq!(utc(0), "19700101T000000Z");
-        assert_eq!(utc(951_782_399_000), "20000228T235959Z");
-        assert_eq!(utc(951_782_400_000), "20000229T000000Z");
-        assert_eq!(utc(1_785_000_000_999), "20260725T172000Z");
-        assert_eq!(utc(-1), "19691231T235959Z");
+        assert_eq!(utc(0), "1970-01-01T00-00-00.000Z");
+        assert_eq!(utc(951_782_399_000), "2000-02-28T23-59-59.000Z");
+        assert_eq!(utc(951_782_400_000), "2000-02-29T00-00-00.000Z");
+        assert_eq!(utc(1_785_000_000_999), "2026-07-25T17-20-00.999Z");
+        assert_eq!(utc(-1), "1969-12-31T23-59-59.999Z");
     }
 
     #[test]
-    fn no_recording_takes_the_name_of_another() {
-        let run = tempfile::tempdir().expect("a directory");
+    fn recordings_have_names_in_the_order_of_their_times() {
         let stream = "yard".parse().expect("a name");
-        let next = || recording(run.path(), Path::new("video"), &stream, 0, 2);
-        let first = next();
-        assert_eq!(first, "video/yard-19700101T000000Z-2.mp4");
-        std::fs::create_dir(run.path().join("video")).expect("a directory");
-        std::fs::write(run.path().join(first), "").expect("a file");
-        assert_eq!(next(), "video/yard-19700101T000000Z-2.1.mp4");
-        let absolute = recording(run.path(), Path::new("/data"), &stream, 0, 0);
-        assert_eq!(absolute, "/data/yard-19700101T000000Z-0.mp4");
+        let names = |directory, wall_ms| recordings(Path::new(directory), &stream, wall_ms).take(2);
+        let all: Vec<_> = names("video", 0).chain(names("video", 1)).collect();
+        let expected = [
+            "video/yard-1970-01-01T00-00-00.000Z.mp4",
+            "video/yard-1970-01-01T00-00-00.000Z_1.mp4",
+            "video/yard-1970-01-01T00-00-00.001Z.mp4",
+            "video/yard-1970-01-01T00-00-00.001Z_1.mp4",
+        ];
+        assert_eq!(all, expected);
+        assert!(all.is_sorted());
+        let absolute = names("/data", 0).next().expect("one");
+        assert_eq!(absolute, "/data/yard-1970-01-01T00-00-00.000Z.mp4");
     }
 
     #[test]

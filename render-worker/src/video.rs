@@ -2,13 +2,13 @@
 //!
 //! The encoder is made with the first picture, when its format is known. A picture
 //! of another format, or other settings, need another encoder: all pictures are
-//! encoded to the last, files end, and others are begun. Files are opened and closed
-//! here, on the main loop; the encoder's thread only hands access units to them.
+//! encoded to the last, files end, and others are begun. What files have to say goes to
+//! the supervisor from here.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use contract::control::{FileKind, FileRecord, FromWorker};
+use contract::control::{FileContent, FileKind, FileRecord, FileState, FromWorker};
 use contract::name::StreamName;
 use contract::spec::{EncodeSpec, RecordSpec, WorkerSpec};
 use frame_bus::Frame;
@@ -18,10 +18,10 @@ use worker::{Control, Failure};
 use crate::composition::Composition;
 use crate::encode::timeline::Timeline;
 use crate::encode::{EncodeError, Encoder, Picture};
+use crate::output::clip::{ClipFilm, Finished};
 use crate::output::clips::ClipOf;
-use crate::output::film::{Film, Finished};
+use crate::output::recorder::{Place, Recorder};
 use crate::output::{Output, PictureInfo, Restream};
-use crate::paths;
 use crate::shared::{Header, SharedBook, bus_failure};
 
 /// An encoder or a file that has not ended by then is given up.
@@ -34,12 +34,10 @@ pub(crate) struct Video {
     stream: StreamName,
     /// Of the run: files are inside.
     directory: PathBuf,
-    incarnation: u32,
     control: Control,
+    book: SharedBook,
     encode: Option<EncodeSpec>,
     record: Option<RecordSpec>,
-    /// It is not tried again before it is asked for again.
-    recording_failed: bool,
     encoder: Option<Encoder>,
     timeline: Timeline,
     output: Output,
@@ -59,11 +57,10 @@ impl Video {
         Self {
             stream,
             directory: worker.directory.clone(),
-            incarnation: worker.incarnation,
             control,
+            book: SharedBook::clone(&book),
             encode: None,
             record: None,
-            recording_failed: false,
             encoder: None,
             timeline: Timeline::default(),
             output: Output::new(book),
@@ -85,15 +82,22 @@ impl Video {
         if self.record == record {
             return;
         }
-        if let Some(newest) = self.newest {
-            self.output.end_recording(newest.pts_ns);
-        }
+        self.output
+            .end_recording(self.newest.map(|newest| newest.pts_ns));
         self.record = record;
-        self.recording_failed = false;
-        if let Some(newest) = self.newest.filter(|_| self.encoder.is_some()) {
-            self.begin_recording(newest.wall_ms, newest.source_pts_ns);
-            self.ask_for_keyframe();
+        let Some(spec) = &self.record else { return };
+        let place = Place {
+            stream: self.stream.clone(),
+            run: self.directory.clone(),
+            spec: spec.clone(),
+        };
+        let control = self.control.clone();
+        let tell = move |news| control.send(news);
+        match Recorder::start(place, SharedBook::clone(&self.book), tell) {
+            Ok(recorder) => self.output.record(recorder),
+            Err(error) => tracing::error!("nothing is recorded: no thread for it: {error}"),
         }
+        self.ask_for_keyframe();
     }
 
     /// Keeps so much for the clips of events.
@@ -179,7 +183,9 @@ impl Video {
             return Ok(());
         };
         let begin = Instant::now();
-        self.output.expect(placed);
+        if self.output.expect(placed) {
+            encoder.ask_for_keyframe();
+        }
         encoder.push(picture, placed.pts_ns)?;
         self.costs.frames += 1;
         self.costs.wait += begin.elapsed();
@@ -216,8 +222,7 @@ impl Video {
         };
         let first = self.output.first_of_clip(of.begin_ns, before_ns);
         let first = first.unwrap_or(newest);
-        let kind = FileKind::Clip;
-        let film = self.open_film(kind, path, first.wall_ms, first.source_pts_ns)?;
+        let film = self.open_clip(path, &first)?;
         let path = film.path().to_owned();
         self.output.begin_clip(of, film);
         Some(path)
@@ -247,6 +252,7 @@ impl Video {
         for finished in self.output.finished(now_ns) {
             self.report_finished(finished);
         }
+        self.report_recording();
         Ok(())
     }
 
@@ -274,7 +280,7 @@ impl Video {
         }
     }
 
-    /// The encoder, and the recording, for pictures of this format.
+    /// The encoder for pictures of this format.
     fn prepare_encoder(&mut self, header: &Header) -> Result<(), EncodeError> {
         let known = self.encoder.as_ref().map(Encoder::format);
         if known == Some(&header.format) {
@@ -287,46 +293,23 @@ impl Video {
         let output = self.output.clone();
         let take = move |unit| output.take(unit);
         self.encoder = Some(Encoder::new(spec, header.format, take)?);
-        self.begin_recording(header.wall_ms, header.stamp.pts_ns);
         Ok(())
     }
 
-    fn begin_recording(&mut self, wall_ms: i64, pts_ns: u64) {
-        let Some(record) = self.record.as_ref().filter(|_| !self.recording_failed) else {
-            return;
-        };
-        let path = paths::recording(
-            &self.directory,
-            &record.directory,
-            &self.stream,
-            wall_ms,
-            self.incarnation,
-        );
-        match self.open_film(FileKind::Recording, path, wall_ms, pts_ns) {
-            Some(film) => self.output.record(film),
-            None => self.recording_failed = true,
-        }
-    }
-
-    /// Opens a file and reports that it is begun.
-    fn open_film(
-        &self,
-        kind: FileKind,
-        path: String,
-        begin_wall_ms: i64,
-        begin_pts_ns: u64,
-    ) -> Option<Film> {
+    /// Opens the file of a clip and reports that it is begun.
+    fn open_clip(&self, path: String, first: &PictureInfo) -> Option<ClipFilm> {
         let record = FileRecord {
             stream: self.stream.clone(),
-            kind,
+            kind: FileKind::Clip,
             path,
-            begin_wall_ms,
-            begin_pts_ns,
-            frames: None,
+            state: FileState::Open,
+            begin_wall_ms: first.wall_ms,
+            begin_pts_ns: first.source_pts_ns,
+            content: FileContent::default(),
         };
-        match Film::start(&self.directory, record.clone()) {
+        match ClipFilm::start(&self.directory, record.clone()) {
             Ok(film) => {
-                self.control.send(FromWorker::File(record));
+                self.control.send(FromWorker::File(Box::new(record)));
                 Some(film)
             }
             Err(error) => {
@@ -346,17 +329,24 @@ impl Video {
     }
 
     fn finish_files(&mut self, timeout: ClockTime) {
-        for finished in self.output.finish_files(timeout) {
+        for finished in self.output.finish_files(timeout.into()) {
             self.report_finished(finished);
         }
+        self.report_recording();
     }
 
-    fn report_finished(&mut self, finished: Finished) {
+    fn report_finished(&self, finished: Finished) {
         if let Some(error) = finished.error {
             tracing::error!("{error}; the file plays up to there, the video goes on");
-            self.recording_failed |= finished.record.kind == FileKind::Recording;
         }
-        self.control.send(FromWorker::File(finished.record));
+        self.control
+            .send(FromWorker::File(Box::new(finished.record)));
+    }
+
+    fn report_recording(&self) {
+        for news in self.output.recording_news() {
+            self.control.send(news);
+        }
     }
 }
 

@@ -13,6 +13,7 @@ pub mod diagnostics;
 pub mod event_time;
 pub mod models;
 pub mod plan;
+pub mod recordings;
 pub mod recovery;
 pub mod reload;
 pub mod rules_test;

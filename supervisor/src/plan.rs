@@ -10,14 +10,14 @@ use contract::geometry::PixelSize;
 use contract::name::{ModelName, RunId, StreamName, WorkerId};
 use contract::spec::{
     BusSpec, DepthView, FrameServiceSpec, GatewaySpec, GatewayStreamSpec, InferSpec,
-    InferStreamSpec, IngestSpec, OverlaySpec, Protocol, QueuePolicy, RecordSpec, RenderCropsSpec,
+    InferStreamSpec, IngestSpec, OverlaySpec, Protocol, QueuePolicy, RenderCropsSpec,
     RenderModelSpec, RenderSpec, Role, RuleSource, WorkerSpec,
 };
 use frame_bus::budget;
 
 use crate::books::{BookId, Part};
 use crate::config::{
-    BestShotsConfig, CascadeConfig, PrivacyConfig, RunConfig, StreamConfig, port_key,
+    BestShotsConfig, CascadeConfig, PrivacyConfig, RecordConfig, RunConfig, StreamConfig, port_key,
 };
 use crate::supervision::fleet::{Topology, Uses};
 
@@ -305,7 +305,6 @@ impl Planner<'_> {
             model,
         };
         let rules = stream.rules.as_ref();
-        let record = stream.outputs.record.as_ref();
         let spec = RenderSpec {
             frames: self.frames(name, stream),
             models: stream.infer.iter().map(model).collect(),
@@ -319,9 +318,7 @@ impl Planner<'_> {
             labels: stream.labels.clone(),
             overlay: self.overlay(stream),
             encode: stream.encode.as_ref().map(|encode| encode.spec()),
-            record: record.map(|directory| RecordSpec {
-                directory: directory.clone(),
-            }),
+            record: stream.outputs.record.as_ref().map(RecordConfig::spec),
             restream: !stream.outputs.served.is_empty(),
             store_detections: stream.store_detections,
             book: self.book(name, Part::Render),

@@ -1,5 +1,5 @@
 //! After a supervisor was killed: its run is marked, its books are closed, its
-//! shared memory and sockets are removed.
+//! shared memory and sockets are removed, its recordings are read for what is in them.
 //!
 //! Every command that opens a database does this first, so a person never sees
 //! a run that claims to be running and is not.
@@ -13,7 +13,11 @@ use frame_bus::supervision::{BASE, Leftover, leftovers};
 use rusqlite::Connection;
 
 use crate::books::Books;
-use crate::store::{self, FoundBook, StoreError, mark_interrupted, running_runs};
+use crate::recordings::inspect;
+use crate::store::{
+    self, FoundBook, StoreError, close_file, knows_file, last_recordings, mark_interrupted,
+    note_file, open_files, running_runs,
+};
 
 /// Orphaned workers exit within a second of their supervisor's death.
 const ORPHAN_PATIENCE: Duration = Duration::from_secs(3);
@@ -47,10 +51,46 @@ fn recover_from(
     for run in running_runs(database).map_err(&wrong)? {
         if !run.root.join("lock").exists() {
             mark_interrupted(database, &run.id, &[], clock::wall_ms()).map_err(&wrong)?;
+            enter_untold(database, &run.id).map_err(&wrong)?;
             reports.push(format!("run {} was interrupted", run.id));
         }
     }
+    let completed = complete_files(database).map_err(&wrong)?;
+    if !completed.is_empty() {
+        let (files, frames) = (completed.len(), completed.iter().sum::<u64>());
+        reports.push(format!(
+            "{files} open recordings and clips have {frames} frames"
+        ));
+    }
     Ok(reports)
+}
+
+/// Files of runs that are over whose rows nobody has closed get what is in them; returns their
+/// frames. What cannot be read now is left for the next time.
+fn complete_files(database: &Connection) -> rusqlite::Result<Vec<u64>> {
+    let mut completed = Vec::new();
+    for file in open_files(database, None)? {
+        match inspect::completed(&file) {
+            Ok(found) => {
+                close_file(database, &file, found.as_ref(), clock::wall_ms())?;
+                completed.extend(found.map(|record| record.content.frames));
+            }
+            Err(error) => tracing::warn!("cannot read {}: {error}", file.absolute().display()),
+        }
+    }
+    Ok(completed)
+}
+
+/// Recordings that workers wrote after their supervisor had died, in the second that they
+/// lived on: beside the last that is known of each stream.
+fn enter_untold(database: &Connection, run: &RunId) -> rusqlite::Result<()> {
+    for last in last_recordings(database, run.as_str())? {
+        let known = |path: &str| knows_file(database, path).unwrap_or(true);
+        for untold in inspect::untold(&last, known) {
+            note_file(database, &untold.run, untold.incarnation, &untold.record)?;
+        }
+    }
+    Ok(())
 }
 
 /// Closes the books of a dead supervisor into the database they belong to, then removes what
@@ -102,6 +142,7 @@ fn mark(
         return Ok(None);
     };
     mark_interrupted(database, &run.id, books, clock::wall_ms())?;
+    enter_untold(database, &run.id)?;
     Ok(Some(run.id))
 }
 

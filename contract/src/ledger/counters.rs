@@ -194,7 +194,8 @@ impl InferCounters {
 
 counters! {
     /// `received = rendered + dropped_encoder + dropped_invalid + lost_in_worker + in flight`,
-    /// `published = received + overflowed + lost_in_transit + in flight` for the stream it reads, and
+    /// `published = received + overflowed + lost_in_transit + in flight` for the stream it reads,
+    /// `encoded = recorded + unrecorded_off + unrecorded_disk + unrecorded_slow + unrecorded_lost + in flight`, and
     /// `shots_ended = shots_written + shots_poor + shots_dropped + shots_failed + shots_lost + in flight`.
     RenderCounters {
         /// Sequence number expected next: all below are received, overflowed or lost in transit.
@@ -249,6 +250,16 @@ counters! {
         shots_failed,
         /// Pictures that waited to be written when the worker was killed.
         shots_lost,
+        /// Access units that are in a recording.
+        recorded,
+        /// Access units that no recording was asked for, up to its first key frame.
+        unrecorded_off,
+        /// Access units that the disk refused.
+        unrecorded_disk,
+        /// Access units that found no room in front of a slow disk.
+        unrecorded_slow,
+        /// Access units that waited to be written when the worker was killed.
+        unrecorded_lost,
     }
 }
 
@@ -262,6 +273,7 @@ impl Counters for RenderCounters {
     fn settle(&mut self) {
         self.lost_in_worker += self.in_flight();
         self.shots_lost += self.shots_in_flight();
+        self.unrecorded_lost += self.recording_in_flight();
         // Gauges of a process that is no more.
         self.tracks_now = 0;
         self.events_now = 0;
@@ -277,6 +289,11 @@ impl Counters for RenderCounters {
             "shots ended = written + poor + dropped + failed + lost + in flight",
             self.shots_accounted(),
             self.shots_ended,
+        )?;
+        no_more(
+            "encoded = recorded + unrecorded + in flight",
+            self.recording_accounted(),
+            self.encoded,
         )?;
         taken_in_order(
             self.next_sequence,
@@ -298,6 +315,20 @@ impl RenderCounters {
             + self.shots_dropped
             + self.shots_failed
             + self.shots_lost
+    }
+
+    fn recording_accounted(&self) -> u64 {
+        self.recorded
+            + self.unrecorded_off
+            + self.unrecorded_disk
+            + self.unrecorded_slow
+            + self.unrecorded_lost
+    }
+
+    /// Access units that wait to be written.
+    #[must_use]
+    pub fn recording_in_flight(&self) -> u64 {
+        self.encoded.saturating_sub(self.recording_accounted())
     }
 
     /// Best pictures that wait to be written.

@@ -6,7 +6,6 @@
 //! thread as soon as they exist. At most [`INSIDE_MAX`] pictures are inside; then
 //! [`Encoder::push`] waits, and backpressure goes to the bus.
 
-pub mod recording;
 pub mod timeline;
 
 use std::collections::VecDeque;
@@ -77,14 +76,7 @@ impl EncodeError {
 /// The first thing that is missing or wrong.
 pub fn check(spec: &EncodeSpec) -> Result<(), EncodeError> {
     gst::init().map_err(|error| EncodeError::Start(error.to_string()))?;
-    for element in [
-        "appsrc",
-        "appsink",
-        "h264parse",
-        "x264enc",
-        "mp4mux",
-        "filesink",
-    ] {
+    for element in ["appsrc", "appsink", "h264parse", "x264enc"] {
         make(element)?;
     }
     encoder_element(spec).map(drop)
@@ -431,8 +423,6 @@ fn make(element: &'static str) -> Result<gst::Element, EncodeError> {
     let package = match element {
         "x264enc" => "gstreamer1.0-plugins-ugly",
         "h264parse" => "gstreamer1.0-plugins-bad",
-        "mp4mux" => "gstreamer1.0-plugins-good",
-        "filesink" => "libgstreamer1.0-0",
         _ => "gstreamer1.0-plugins-base",
     };
     gst::ElementFactory::make(element)

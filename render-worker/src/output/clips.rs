@@ -13,7 +13,7 @@
 use std::collections::VecDeque;
 
 use super::Encoded;
-use super::film::Film;
+use super::clip::ClipFilm;
 
 /// Clips written at the same time; an event that is one too many has none.
 pub(crate) const CLIPS_MAX: usize = 8;
@@ -38,7 +38,7 @@ pub(crate) struct ClipOf {
 #[derive(Debug)]
 struct Clip {
     of: ClipOf,
-    film: Film,
+    film: ClipFilm,
     until_ns: u64,
 }
 
@@ -65,7 +65,7 @@ impl Clips {
     }
 
     /// Takes the next access unit; returns the films of clips that have ended with it.
-    pub(crate) fn push(&mut self, encoded: &Encoded) -> Vec<Film> {
+    pub(crate) fn push(&mut self, encoded: &Encoded) -> Vec<ClipFilm> {
         let pts_ns = encoded.unit.pts_ns;
         let ended = self.take(|clip| clip.until_ns < pts_ns || clip.film.has_failed());
         for clip in &mut self.clips {
@@ -89,7 +89,7 @@ impl Clips {
     }
 
     /// Begins a clip with what the ring has.
-    pub(crate) fn begin(&mut self, of: ClipOf, mut film: Film) {
+    pub(crate) fn begin(&mut self, of: ClipOf, mut film: ClipFilm) {
         let first = self.first_index(of.begin_ns.saturating_sub(of.before_ns));
         film.push_all(self.ring.range(first..));
         let until_ns = of.begin_ns.saturating_add(CLIP_NS_MAX);
@@ -107,7 +107,7 @@ impl Clips {
     }
 
     /// The encoder ends: what comes after it cannot follow in the same file.
-    pub(crate) fn end_all(&mut self) -> Vec<Film> {
+    pub(crate) fn end_all(&mut self) -> Vec<ClipFilm> {
         self.clear();
         self.take(|_| true)
     }
@@ -117,7 +117,7 @@ impl Clips {
         self.ring_bytes = 0;
     }
 
-    fn take(&mut self, ends: impl Fn(&Clip) -> bool) -> Vec<Film> {
+    fn take(&mut self, ends: impl Fn(&Clip) -> bool) -> Vec<ClipFilm> {
         let ended = self.clips.extract_if(.., |clip| ends(clip));
         ended.map(|clip| clip.film).collect()
     }
@@ -164,28 +164,13 @@ impl Clips {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encode::AccessUnit;
-    use crate::output::PictureInfo;
+    use crate::output::testing;
 
     const SECOND: u64 = 1_000_000_000;
 
     /// Four frames a second, a key frame every second.
     fn encoded(number: u64, bytes: usize) -> Encoded {
-        gstreamer::init().expect("GStreamer");
-        let pts_ns = number * SECOND / 4;
-        Encoded {
-            unit: AccessUnit {
-                buffer: gstreamer::Buffer::with_size(bytes).expect("memory"),
-                pts_ns,
-                keyframe: number.is_multiple_of(4),
-            },
-            picture: PictureInfo {
-                pts_ns,
-                source_pts_ns: pts_ns,
-                captured_ns: 0,
-                wall_ms: 0,
-            },
-        }
+        testing::encoded(number * SECOND / 4, number.is_multiple_of(4), bytes)
     }
 
     fn oldest_and_newest(clips: &Clips) -> Option<(u64, u64)> {

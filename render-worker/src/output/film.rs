@@ -1,129 +1,218 @@
-//! A video file being written, and what is reported of it.
+//! One MP4 file being written: whole fragments, each with one call.
+//!
+//! A fragment is a second of video at most and complete in itself, so a kill costs the one
+//! that is being collected and nothing before it. A fragment that the disk takes only in
+//! part is cut off again: what the file has always plays.
 
-use std::path::Path;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::PathBuf;
 
-use contract::control::FileRecord;
-use gstreamer::ClockTime;
+use contract::control::FileContent;
+use contract::geometry::PixelSize;
+use fmp4::{ParameterSets, SpsError, WriteError};
 
 use super::Encoded;
-use crate::encode::EncodeError;
-use crate::encode::recording::Recording;
 
-/// A file that is not closed so long after its last access unit is given up: its disk hangs.
-pub(crate) const CLOSE_NS_MAX: u64 = 5_000_000_000;
+/// A kill costs at most so much video.
+pub(crate) const FRAGMENT_NS: u64 = 1_000_000_000;
+/// Distance of frames until one is known: 25 a second.
+const FIRST_GAP_NS: u64 = 40_000_000;
 
-/// A recording of the stream or of an event, from its first key frame on.
-#[derive(Debug)]
-pub(crate) struct Film {
-    recording: Recording,
-    record: FileRecord,
-    error: Option<EncodeError>,
-    /// When it is given up; set once no access unit comes any more.
-    close_by_ns: Option<u64>,
+/// Why a file is not written any further.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FilmError {
+    /// The disk refuses.
+    #[error("cannot write `{}`: {source}", path.display())]
+    Disk {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The disk does not take in time what is to be written.
+    #[error("cannot write `{}`: its disk is too slow", path.display())]
+    Slow {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The video cannot be put into MP4.
+    #[error("cannot write `{}`: {source}", path.display())]
+    Video {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: WriteError,
+    },
 }
 
-/// A file that is not written any more.
-#[derive(Debug)]
-pub(crate) struct Finished {
-    /// With its frames, and with the time of the first.
-    pub(crate) record: FileRecord,
-    /// What went wrong; the file plays up to there.
-    pub(crate) error: Option<EncodeError>,
+/// Access units that become the next fragment.
+#[derive(Debug, Default)]
+pub(crate) struct Collected {
+    units: Vec<Encoded>,
+    /// Between the two newest, to guess how long the last of all is shown.
+    gap_ns: Option<u64>,
 }
 
-impl Film {
-    /// Opens the file that `record` names, inside of `run` unless its path is absolute.
-    ///
-    /// # Errors
-    /// When it cannot be written there.
-    pub(crate) fn start(run: &Path, record: FileRecord) -> Result<Self, EncodeError> {
-        Ok(Self {
-            recording: Recording::start(&run.join(&record.path))?,
-            record,
-            error: None,
-            close_by_ns: None,
+impl Collected {
+    /// This one begins another fragment: with a key frame, and when a second is full.
+    pub(crate) fn is_full_before(&self, next: &Encoded) -> bool {
+        let first = self.units.first();
+        first.is_some_and(|first| {
+            let begin_ns = first.unit.pts_ns;
+            next.unit.keyframe || next.unit.pts_ns >= begin_ns.saturating_add(FRAGMENT_NS)
         })
     }
 
-    /// Where it is written, as it is reported.
-    pub(crate) fn path(&self) -> &str {
-        &self.record.path
-    }
-
-    /// Adds an access unit. Those before the first key frame are left out, and those after a
-    /// failure.
-    pub(crate) fn push(&mut self, encoded: &Encoded) {
-        let begins = self.recording.frames() == 0;
-        if self.error.is_some() || (begins && !encoded.unit.keyframe) {
-            return;
+    /// Adds the next.
+    pub(crate) fn push(&mut self, encoded: Encoded) {
+        if let Some(last) = self.units.last() {
+            self.gap_ns = encoded.unit.pts_ns.checked_sub(last.unit.pts_ns);
         }
-        if begins {
-            self.record.begin_pts_ns = encoded.picture.source_pts_ns;
-            self.record.begin_wall_ms = encoded.picture.wall_ms;
-        }
-        self.error = self.recording.push(&encoded.unit).err();
+        self.units.push(encoded);
     }
 
-    /// Adds what lies ready, which may be more than the disk takes at once.
-    pub(crate) fn push_all<'e>(&mut self, ready: impl Iterator<Item = &'e Encoded> + Clone) {
-        let bytes = ready
-            .clone()
-            .map(|encoded| encoded.unit.buffer.size() as u64);
-        self.recording.allow_more(bytes.sum());
-        ready.for_each(|encoded| self.push(encoded));
+    /// Those that make a fragment, and when it ends: with what comes next, or, when that is
+    /// not known, as long after its last frame as that came after the one before.
+    pub(crate) fn take(&mut self, next_ns: Option<u64>) -> Option<(Vec<Encoded>, u64)> {
+        let last_ns = self.units.last()?.unit.pts_ns;
+        let next_ns = next_ns.filter(|next_ns| *next_ns > last_ns);
+        let gap_ns = self.gap_ns.unwrap_or(FIRST_GAP_NS);
+        let end_ns = next_ns.unwrap_or_else(|| last_ns.saturating_add(gap_ns));
+        Some((std::mem::take(&mut self.units), end_ns))
     }
 
-    /// It has failed and takes nothing more.
-    pub(crate) fn has_failed(&self) -> bool {
-        self.error.is_some()
+    /// How many there are.
+    pub(crate) fn len(&self) -> u64 {
+        self.units.len() as u64
     }
+}
 
-    /// No access unit comes any more.
-    pub(crate) fn end(&mut self, now_ns: u64) {
-        self.close_by_ns = Some(now_ns.saturating_add(CLOSE_NS_MAX));
-        if self.error.is_none() {
-            self.error = self.recording.end().err();
-        }
-    }
+/// The file.
+#[derive(Debug)]
+pub(crate) struct Film {
+    file: File,
+    path: PathBuf,
+    /// Of its first frame on the encoder's time line: a file begins at zero.
+    begin_ns: u64,
+    fragments: u32,
+    content: FileContent,
+}
 
-    /// Whether the file is done with, waiting for its disk `timeout` at most.
-    pub(crate) fn is_closed(&mut self, now_ns: u64, timeout: ClockTime) -> bool {
-        if self.error.is_some() {
-            return true;
-        }
-        match self.recording.ended(timeout) {
-            Ok(true) => true,
-            Ok(false) => {
-                let late = self
-                    .close_by_ns
-                    .is_some_and(|close_by_ns| close_by_ns <= now_ns);
-                if late {
-                    self.give_up();
-                }
-                late
-            }
-            Err(error) => {
-                self.error = Some(error);
-                true
-            }
+impl Film {
+    /// Writes into an empty file.
+    pub(crate) fn new(file: File, path: PathBuf) -> Self {
+        Self {
+            file,
+            path,
+            begin_ns: 0,
+            fragments: 0,
+            content: FileContent::default(),
         }
     }
 
-    /// Waits for it no more.
-    pub(crate) fn give_up(&mut self) {
-        let path = self.recording.path().display();
-        let reason = format!("cannot close `{path}`: its disk does not answer");
-        self.error.get_or_insert(EncodeError::Pipeline(reason));
+    /// What is in it.
+    pub(crate) fn content(&self) -> FileContent {
+        self.content
     }
 
-    /// Lets go of the file, which may take a moment.
-    pub(crate) fn finished(self) -> Finished {
-        Finished {
-            record: FileRecord {
-                frames: Some(self.recording.frames()),
-                ..self.record
-            },
-            error: self.error,
+    /// Adds a fragment; the first begins with a key frame.
+    ///
+    /// # Errors
+    /// When it is not in the file; what was before still is.
+    pub(crate) fn write(&mut self, units: &[Encoded], end_ns: u64) -> Result<(), FilmError> {
+        let video = |source| FilmError::Video {
+            path: self.path.clone(),
+            source,
+        };
+        let Some(first) = units.first() else {
+            return Ok(());
+        };
+        let mut content = self.content;
+        let mut bytes = Vec::new();
+        if self.fragments == 0 {
+            self.begin_ns = first.unit.pts_ns;
+            let parameters = parameters(first).map_err(|error| video(error.into()))?;
+            let parameters = parameters.ok_or_else(|| video(WriteError::NoParameterSets))?;
+            content.size = Some(PixelSize {
+                width: parameters.width().into(),
+                height: parameters.height().into(),
+            });
+            bytes = fmp4::init_segment(&parameters);
+        }
+        let begin_ns = self.begin_ns;
+        let time = |pts_ns: u64| fmp4::ticks(pts_ns.saturating_sub(begin_ns));
+        bytes.extend(fmp4::reference_time(
+            first.picture.wall_ms,
+            time(first.unit.pts_ns),
+        ));
+        bytes.extend(fragment(self.fragments + 1, units, end_ns, time).map_err(video)?);
+        if let Err(source) = self.file.write_all(&bytes) {
+            self.cut_off();
+            let path = self.path.clone();
+            return Err(FilmError::Disk { path, source });
+        }
+        self.fragments += 1;
+        content.frames += units.len() as u64;
+        content.bytes += bytes.len() as u64;
+        content.duration_ns = end_ns.saturating_sub(begin_ns);
+        let last = units.last().unwrap_or(first);
+        let lasts_ms = end_ns.saturating_sub(last.unit.pts_ns) / 1_000_000;
+        content.end_wall_ms = last.picture.wall_ms.saturating_add_unsigned(lasts_ms);
+        self.content = content;
+        Ok(())
+    }
+
+    /// Has the disk keep what was written, also without power.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub(crate) fn sync(&self) -> Result<(), FilmError> {
+        self.file.sync_data().map_err(|source| FilmError::Disk {
+            path: self.path.clone(),
+            source,
+        })
+    }
+
+    /// Removes what the disk took of a fragment that it did not take whole. When not even that
+    /// can be done the file has a torn end, which players pass over.
+    fn cut_off(&self) {
+        if let Err(error) = self.file.set_len(self.content.bytes) {
+            tracing::warn!("`{}` has a torn end: {error}", self.path.display());
         }
     }
+}
+
+/// Parameter sets of a key frame; `None` when it has none.
+pub(crate) fn parameters(encoded: &Encoded) -> Result<Option<ParameterSets>, SpsError> {
+    match encoded.unit.buffer.map_readable() {
+        Ok(map) => ParameterSets::of(&map),
+        Err(_) => Ok(None),
+    }
+}
+
+fn fragment(
+    sequence_number: u32,
+    units: &[Encoded],
+    end_ns: u64,
+    time: impl Fn(u64) -> u64,
+) -> Result<Vec<u8>, WriteError> {
+    let maps = units
+        .iter()
+        .map(|encoded| encoded.unit.buffer.map_readable());
+    let maps: Vec<_> = maps
+        .collect::<Result<_, _>>()
+        .map_err(|_| WriteError::OutOfRange("a picture has no memory"))?;
+    let units = units.iter().zip(&maps).map(|(encoded, map)| {
+        let pts = time(encoded.unit.pts_ns);
+        fmp4::AccessUnit {
+            byte_stream: map.as_slice(),
+            // Without B-frames pictures are decoded in the order in which they are shown.
+            dts: pts,
+            pts,
+            keyframe: encoded.unit.keyframe,
+        }
+    });
+    let units: Vec<_> = units.collect();
+    fmp4::fragment(sequence_number, &units, time(end_ns))
 }

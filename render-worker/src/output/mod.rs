@@ -2,22 +2,29 @@
 //!
 //! [`Output::take`] runs on the encoder's thread, so that an access unit is on its
 //! way to viewers while the main loop draws the next frame. Nothing in it waits
-//! for a disk or for another process: files are opened and closed by the main loop.
+//! for a disk or for another process: files are written by threads of their own.
 
+pub(crate) mod clip;
 pub(crate) mod clips;
-pub(crate) mod film;
+mod film;
+mod lane;
+pub(crate) mod recorder;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use contract::clock::{monotonic_ns, wall_ms};
+use contract::control::FromWorker;
 use frame_bus::{BusError, PacketPublisher, PacketStamp, Waker};
-use gstreamer::ClockTime;
 
 use crate::encode::AccessUnit;
 use crate::shared::{SharedBook, lock};
+use clip::{ClipFilm, Finished};
 use clips::{CLIPS_MAX, ClipOf, Clips};
-use film::{Film, Finished};
+use recorder::Recorder;
 
 /// Pictures inside the encoder; far more than its pipeline holds.
 const PENDING_MAX: usize = 64;
@@ -63,15 +70,18 @@ pub(crate) struct Output {
 #[derive(Debug, Default)]
 struct State {
     restream: Option<Restream>,
-    recording: Option<Film>,
-    /// Recordings whose last picture, of this time, is in the encoder still: one, or two when
-    /// the place to record to changes twice inside a moment.
-    ending: Vec<(Film, u64)>,
+    recorder: Option<Recorder>,
+    /// Recorders whose last picture, of this time, is in the encoder still: one, or two when
+    /// what is recorded changes twice inside a moment. The first takes what is up to its last;
+    /// `None`: it has it already.
+    ending: VecDeque<(Recorder, Option<u64>)>,
+    /// Recorders that write what they have.
+    closing_recorders: Vec<Recorder>,
     clips: Clips,
+    /// Clips that wait for their disk, no more than [`CLIPS_MAX`].
+    closing: Vec<ClipFilm>,
     /// Time of the newest access unit.
-    newest_ns: Option<u64>,
-    /// Files that wait for their disk. No more than [`CLIPS_MAX`] clips, and a recording or two.
-    closing: Vec<Film>,
+    newest: Option<PictureInfo>,
     bus_error: Option<BusError>,
     pending: VecDeque<PictureInfo>,
     latency: ShownLatency,
@@ -87,13 +97,16 @@ impl Output {
         }
     }
 
-    /// A picture is about to be handed to the encoder.
-    pub(crate) fn expect(&self, picture: PictureInfo) {
+    /// A picture is about to be handed to the encoder. True when it shall be a key frame, for
+    /// another file begins with it.
+    pub(crate) fn expect(&self, picture: PictureInfo) -> bool {
         let mut state = lock(&self.state);
         if state.pending.len() == PENDING_MAX {
             state.pending.pop_front();
         }
         state.pending.push_back(picture);
+        let recorder = state.recorder.as_mut();
+        recorder.is_some_and(|recorder| recorder.wants_keyframe(picture.pts_ns))
     }
 
     /// An access unit has left the encoder.
@@ -131,7 +144,9 @@ impl Output {
                 state.bus_error = Some(error);
             }
         }
-        state.record(&Encoded { unit, picture }, now_ns);
+        if !state.record(&Encoded { unit, picture }, now_ns) {
+            lock(&self.book).update(|counters| counters.unrecorded_off += 1);
+        }
     }
 
     /// The latency to be shown, in milliseconds, once one is known.
@@ -147,18 +162,34 @@ impl Output {
     }
 
     /// Records from the next key frame on.
-    pub(crate) fn record(&self, film: Film) {
-        lock(&self.state).recording = Some(film);
+    pub(crate) fn record(&self, recorder: Recorder) {
+        lock(&self.state).recorder = Some(recorder);
     }
 
     /// The recording ends with the picture of this time on the encoder's time line, if there is
-    /// one; [`Output::finished`] will tell of it.
-    pub(crate) fn end_recording(&self, last_ns: u64) {
+    /// one.
+    pub(crate) fn end_recording(&self, last_ns: Option<u64>) {
         let state = &mut *lock(&self.state);
-        if let Some(recording) = state.recording.take() {
-            state.ending.push((recording, last_ns));
-            state.close_ended(monotonic_ns());
+        if let Some(recorder) = state.recorder.take() {
+            state.ending.push_back((recorder, last_ns));
+            state.close_ended();
         }
+    }
+
+    /// What there is to be told of recordings.
+    #[must_use]
+    pub(crate) fn recording_news(&self) -> Vec<FromWorker> {
+        let state = &mut *lock(&self.state);
+        // In this order: what was closed is told of before what follows it.
+        let closing = state.closing_recorders.iter();
+        let ending = state.ending.iter().map(|(recorder, _)| recorder);
+        let all = closing.chain(ending).chain(&state.recorder);
+        let news = all.flat_map(Recorder::news).collect();
+        state.closing_recorders.retain(|recorder| {
+            // Asked first: what it says last it says before it is done.
+            !recorder.is_closed(Duration::ZERO) || recorder.has_news()
+        });
+        news
     }
 
     /// From now on so much is kept for clips of what was before an event; `None`: nothing.
@@ -183,7 +214,7 @@ impl Output {
     }
 
     /// Begins a clip with what was kept.
-    pub(crate) fn begin_clip(&self, of: ClipOf, film: Film) {
+    pub(crate) fn begin_clip(&self, of: ClipOf, film: ClipFilm) {
         lock(&self.state).clips.begin(of, film);
     }
 
@@ -196,37 +227,46 @@ impl Output {
     pub(crate) fn end_files(&self) {
         let now_ns = monotonic_ns();
         let state = &mut *lock(&self.state);
-        let mut ended = state.clips.end_all();
-        ended.extend(state.recording.take());
-        ended.extend(state.ending.drain(..).map(|(film, _)| film));
+        let ended = state.clips.end_all();
         state.close(ended, now_ns);
+        if let Some(recorder) = &state.recorder {
+            recorder.cut();
+        }
+        for (recorder, last_ns) in &mut state.ending {
+            recorder.cut();
+            *last_ns = None;
+        }
+        state.close_ended();
     }
 
-    /// The files that are closed by now.
+    /// The clips that are closed by now.
     #[must_use]
     pub(crate) fn finished(&self, now_ns: u64) -> Vec<Finished> {
-        let closed: Vec<Film> = {
-            let mut state = lock(&self.state);
-            let closed = |film: &mut Film| film.is_closed(now_ns, ClockTime::ZERO);
-            state.closing.extract_if(.., closed).collect()
-        };
-        // Outside of the lock: the encoder must not wait for this.
-        closed.into_iter().map(Film::finished).collect()
+        let mut state = lock(&self.state);
+        let closed = |film: &mut ClipFilm| film.is_closed(now_ns, Duration::ZERO);
+        let closed = state.closing.extract_if(.., closed);
+        closed.map(ClipFilm::finished).collect()
     }
 
-    /// All files that have ended, waited for `timeout` at most.
+    /// Ends all files and waits for them `timeout` at most; returns the clips.
     #[must_use]
-    pub(crate) fn finish_files(&self, timeout: ClockTime) -> Vec<Finished> {
+    pub(crate) fn finish_files(&self, timeout: Duration) -> Vec<Finished> {
+        self.end_recording(None);
         let closing = std::mem::take(&mut lock(&self.state).closing);
-        let give_up_ns = monotonic_ns().saturating_add(timeout.nseconds());
+        let deadline = Instant::now() + timeout;
+        let left = || deadline.saturating_duration_since(Instant::now());
         let mut finished = Vec::with_capacity(closing.len());
         for mut film in closing {
-            let now_ns = monotonic_ns();
-            let left = ClockTime::from_nseconds(give_up_ns.saturating_sub(now_ns));
-            if !film.is_closed(now_ns, left) {
+            if !film.is_closed(monotonic_ns(), left()) {
                 film.give_up();
             }
             finished.push(film.finished());
+        }
+        // No access unit comes any more, so that nobody else wants the lock.
+        for recorder in &mut lock(&self.state).closing_recorders {
+            if !recorder.is_closed(left()) {
+                recorder.give_up();
+            }
         }
         finished
     }
@@ -297,31 +337,36 @@ impl State {
         None
     }
 
-    fn record(&mut self, encoded: &Encoded, now_ns: u64) {
-        if let Some(film) = &mut self.recording {
-            film.push(encoded);
+    /// Hands it to whom it belongs; false when no recording wants it.
+    fn record(&mut self, encoded: &Encoded, now_ns: u64) -> bool {
+        self.newest = Some(encoded.picture);
+        let pts_ns = encoded.unit.pts_ns;
+        let ending = self.ending.iter_mut();
+        let ending = ending.filter(|(_, last_ns)| last_ns.is_some_and(|last_ns| pts_ns <= last_ns));
+        let ending = ending.map(|(recorder, _)| recorder).next();
+        let recorder = ending.or(self.recorder.as_mut());
+        let wanted = recorder.is_some();
+        if let Some(recorder) = recorder {
+            recorder.take(encoded);
         }
-        let failed = self.recording.take_if(|film| film.has_failed());
-        self.close(failed, now_ns);
-        for (film, _) in &mut self.ending {
-            film.push(encoded);
-        }
-        self.newest_ns = Some(encoded.unit.pts_ns);
-        self.close_ended(now_ns);
+        self.close_ended();
         let ended = self.clips.push(encoded);
         self.close(ended, now_ns);
+        wanted
     }
 
-    fn close_ended(&mut self, now_ns: u64) {
-        let newest_ns = self.newest_ns;
-        let is_over = |(film, last_ns): &mut (Film, u64)| {
-            film.has_failed() || newest_ns.is_some_and(|newest_ns| newest_ns >= *last_ns)
-        };
-        let ended: Vec<_> = self.ending.extract_if(.., is_over).collect();
-        self.close(ended.into_iter().map(|(film, _)| film), now_ns);
+    fn close_ended(&mut self) {
+        let newest = self.newest;
+        let newest_ns = newest.map(|newest| newest.pts_ns);
+        // `None` is less than any time.
+        let is_over = |(_, last_ns): &mut (Recorder, Option<u64>)| *last_ns <= newest_ns;
+        while let Some((mut recorder, _)) = self.ending.pop_front_if(is_over) {
+            recorder.end(newest.map_or_else(wall_ms, |newest| newest.wall_ms));
+            self.closing_recorders.push(recorder);
+        }
     }
 
-    fn close(&mut self, films: impl IntoIterator<Item = Film>, now_ns: u64) {
+    fn close(&mut self, films: impl IntoIterator<Item = ClipFilm>, now_ns: u64) {
         for mut film in films {
             film.end(now_ns);
             self.closing.push(film);

@@ -1,6 +1,6 @@
 //! What the worker does when a rule fires.
 
-use contract::control::{FileKind, FileRecord};
+use contract::control::{FileKind, FileRecord, FileState};
 use contract::ledger::RenderCounters;
 use contract::spec::QueuePolicy;
 use testkit::wait_until;
@@ -24,7 +24,9 @@ fn finish(bench: &Bench, worker: &mut WorkerProcess, next_sequence: u64) -> Rend
 
 fn finished(worker: &WorkerProcess, kind: FileKind) -> Vec<FileRecord> {
     let records = files(worker, kind).into_iter();
-    records.filter(|record| record.frames.is_some()).collect()
+    records
+        .filter(|record| record.state == FileState::Closed)
+        .collect()
 }
 
 /// His feet are inside, columns 240 to 280, in the frames 50 to 59.
@@ -51,7 +53,11 @@ fn a_clip_shows_what_was_before_its_event_and_what_came_after() {
     let [begun, closed] = &records[..] else {
         panic!("{records:#?}");
     };
-    assert_eq!((begun.frames, closed.frames), (None, Some(45)));
+    assert_eq!((begun.state, begun.content.frames), (FileState::Open, 0));
+    assert_eq!(
+        (closed.state, closed.content.frames),
+        (FileState::Closed, 45)
+    );
     assert_eq!(begun.begin_pts_ns, 25 * INTERVAL_NS);
     assert_eq!(closed.begin_pts_ns, begun.begin_pts_ns);
     assert_eq!(closed.begin_wall_ms, begun.begin_wall_ms);
@@ -82,11 +88,16 @@ rules:
     bench.walk(0..40);
     finish(&bench, &mut worker, 40);
     let clips = finished(&worker, FileKind::Clip);
-    let frames: Vec<(Option<u64>, usize)> = clips
+    let frames: Vec<(u64, usize)> = clips
         .iter()
-        .map(|clip| (clip.frames, video::play(&bench.path(clip)).times_ns.len()))
+        .map(|clip| {
+            (
+                clip.content.frames,
+                video::play(&bench.path(clip)).times_ns.len(),
+            )
+        })
         .collect();
-    assert_eq!(frames, [(Some(40), 40), (Some(40), 40)], "{clips:#?}");
+    assert_eq!(frames, [(40, 40), (40, 40)], "{clips:#?}");
     assert_ne!(clips[0].path, clips[1].path);
 }
 

@@ -311,6 +311,8 @@ fn render_spec(root: &Root, policy: QueuePolicy) -> RenderSpec {
         }),
         record: Some(RecordSpec {
             directory: "recordings".into(),
+            segment_ms: 600_000,
+            segment_bytes: 1_000_000_000,
         }),
         restream: true,
         store_detections: true,
@@ -331,7 +333,7 @@ pub(crate) fn files(worker: &WorkerProcess, kind: FileKind) -> Vec<FileRecord> {
     let messages = worker.received().into_iter();
     messages
         .filter_map(|message| match message {
-            FromWorker::File(record) if record.kind == kind => Some(record),
+            FromWorker::File(record) if record.kind == kind => Some(*record),
             _ => None,
         })
         .collect()

@@ -1,14 +1,12 @@
-//! The encoder and the recording, on the real GStreamer.
+//! The encoder, on the real GStreamer.
 
-use std::path::Path;
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use contract::geometry::{I420Layout, PixelSize};
 use contract::spec::EncodeSpec;
 use frame_bus::ColourMatrix;
 use gstreamer as gst;
-use render_worker::encode::recording::Recording;
 use render_worker::encode::{AccessUnit, Encoder, INSIDE_MAX, PictureFormat, check};
 
 use crate::video;
@@ -49,14 +47,6 @@ fn push(encoder: &mut Encoder, number: u64, pts_ms: u64) {
         .with_bytes(|bytes| video::paint(&layout, number, bytes))
         .expect("memory");
     encoder.push(picture, pts_ms * MS).expect("taken");
-}
-
-fn record(path: &Path, units: impl IntoIterator<Item = AccessUnit>) -> Recording {
-    let mut recording = Recording::start(path).expect("writable");
-    for unit in units {
-        recording.push(&unit).expect("written");
-    }
-    recording
 }
 
 #[test]
@@ -139,94 +129,4 @@ fn a_slow_taker_holds_the_pictures_back() {
     drop(release);
     pusher.join().expect("the encoder goes on");
     assert_eq!(count + pushes.iter().count(), 20);
-}
-
-#[test]
-fn a_finished_recording_plays_with_its_times() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().join("made/when/missing.mp4");
-    let odd = PixelSize {
-        width: 322,
-        height: 182,
-    };
-    let (mut encoder, units) = encoder(odd, ColourMatrix::Bt709);
-    (0..50).for_each(|number| push(&mut encoder, number, number * 40));
-    encoder.finish(TIMEOUT).expect("ends");
-    let recording = record(&path, units.try_iter());
-    assert_eq!(recording.finish(TIMEOUT).expect("written"), 50);
-    let played = video::play(&path);
-    let expected: Vec<u64> = (0..50).map(|number| number * 40 * MS).collect();
-    assert_eq!(played.times_ns, expected);
-    let mut picture = vec![0; I420Layout::of(odd).bytes];
-    video::paint(&I420Layout::of(odd), 49, &mut picture);
-    let error = played
-        .first_row
-        .iter()
-        .zip(&picture)
-        .map(|(a, b)| u64::from(a.abs_diff(*b)));
-    let mean = error.sum::<u64>() / 322;
-    assert!(mean < 12, "the last picture differs by {mean} a pixel");
-}
-
-/// What is on the disk at any moment is what a kill would leave: the file is written without
-/// a buffer of the process, so a copy of it is as good as a killed writer.
-#[test]
-fn an_unfinished_recording_plays_up_to_its_last_fragment() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().join("cut.mp4");
-    let (mut encoder, units) = encoder(SIZE, ColourMatrix::Bt601);
-    let mut recording = Recording::start(&path).expect("writable");
-    for number in 0..75 {
-        push(&mut encoder, number, number * 100);
-    }
-    encoder.finish(TIMEOUT).expect("ends");
-    for unit in units.try_iter() {
-        recording.push(&unit).expect("written");
-    }
-    let copy = directory.path().join("copy.mp4");
-    // The writer's thread needs a moment; a second of video, 10 frames, may still be collected.
-    let begin = Instant::now();
-    let frames = loop {
-        std::fs::copy(&path, &copy).expect("a copy");
-        let frames = video::try_play(&copy).map_or(0, |played| played.times_ns.len());
-        if frames >= 60 || begin.elapsed() > Duration::from_secs(5) {
-            break frames;
-        }
-    };
-    assert!((60..75).contains(&frames), "{frames} of 75 frames");
-    drop(recording);
-    let frames = video::play(&path).times_ns.len();
-    assert!(
-        frames >= 60,
-        "{frames} of 75 frames after the writer has gone"
-    );
-}
-
-#[test]
-fn where_nothing_can_be_written_the_error_names_the_file() {
-    gstreamer::init().expect("GStreamer starts");
-    let directory = tempfile::tempdir().expect("a directory");
-    let file = directory.path().join("file");
-    std::fs::write(&file, "").expect("writable");
-    let error = Recording::start(&file.join("x.mp4")).expect_err("a file is no directory");
-    assert!(error.to_string().contains("x.mp4"), "{error}");
-    std::fs::create_dir(directory.path().join("taken.mp4")).expect("a directory");
-    let error = Recording::start(&directory.path().join("taken.mp4")).expect_err("is a directory");
-    assert!(error.to_string().contains("taken.mp4"), "{error}");
-}
-
-#[test]
-fn a_full_disk_ends_the_recording_with_a_reason() {
-    let full = Path::new("/dev/full");
-    let (mut encoder, units) = encoder(SIZE, ColourMatrix::Bt601);
-    (0..60).for_each(|number| push(&mut encoder, number, number * 100));
-    encoder.finish(TIMEOUT).expect("the video goes on");
-    let mut recording = Recording::start(full).expect("opens");
-    let error = units
-        .iter()
-        .find_map(|unit| recording.push(&unit).err())
-        .or_else(|| recording.finish(TIMEOUT).err())
-        .expect("no room");
-    assert!(error.to_string().contains("/dev/full"), "{error}");
-    assert!(error.to_string().contains("No space left"), "{error}");
 }

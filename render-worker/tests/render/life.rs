@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use contract::control::{FileKind, FromWorker, ToWorker};
+use contract::control::{FileKind, FileState, FromWorker, ToWorker};
 use contract::detection::Skip;
 use contract::geometry::PixelSize;
 use contract::ledger::{Counters, RenderCounters};
@@ -50,6 +50,7 @@ fn a_lossless_stream_is_rendered_recorded_reported_and_restreamed_to_the_last_fr
         tracks: 1,
         events: 1,
         encoded: FRAMES,
+        recorded: FRAMES,
         encoded_bytes: counters.encoded_bytes,
         ..RenderCounters::default()
     };
@@ -59,10 +60,13 @@ fn a_lossless_stream_is_rendered_recorded_reported_and_restreamed_to_the_last_fr
 
     let recorded = files(&worker, FileKind::Recording);
     assert_eq!(recorded.len(), 2, "begun and finished");
-    assert_eq!(
-        (recorded[0].frames, recorded[1].frames),
-        (None, Some(FRAMES))
-    );
+    let states = [recorded[0].state, recorded[1].state];
+    assert_eq!(states, [FileState::Open, FileState::Closed]);
+    let content = recorded[1].content;
+    assert_eq!((content.frames, content.size), (FRAMES, Some(SIZE)));
+    assert_eq!(content.duration_ns, FRAMES * INTERVAL_NS);
+    let path = bench.path(&recorded[1]);
+    assert_eq!(content.bytes, path.metadata().expect("a file").len());
     assert!(
         recorded[0].path.starts_with("recordings/yard-"),
         "{recorded:?}"
@@ -186,10 +190,9 @@ fn told_to_leave_it_closes_its_file_and_is_quick_about_it() {
     let status = worker.process.wait(Duration::from_millis(900));
     assert!(status.is_some(), "{}", worker.process.stderr());
     let recorded = files(&worker, FileKind::Recording);
-    let frames = recorded
-        .last()
-        .and_then(|record| record.frames)
-        .expect("closed");
+    let last = recorded.last().expect("one");
+    assert_eq!(last.state, FileState::Closed);
+    let frames = last.content.frames;
     let played = video::play(&bench.path(&recorded[0])).times_ns.len();
     assert_eq!(played as u64, frames);
 }
@@ -210,7 +213,9 @@ fn a_picture_of_another_size_goes_on_in_another_file() {
     expect_exit(&mut worker, 0);
     assert_eq!(bench.book.read().encoded, 20);
     let recorded = files(&worker, FileKind::Recording);
-    let finished = recorded.iter().filter(|record| record.frames.is_some());
+    let finished = recorded
+        .iter()
+        .filter(|record| record.state == FileState::Closed);
     let played: Vec<(usize, usize)> = finished
         .map(|record| video::play(&bench.path(record)))
         .map(|played| (played.times_ns.len(), played.first_row.len()))

@@ -1,6 +1,6 @@
 //! Another spec between two frames: nothing is lost, and what is the same goes on.
 
-use contract::control::{FileKind, FileRecord};
+use contract::control::{FileKind, FileRecord, FileState};
 use contract::ledger::{Counters, RenderCounters};
 use contract::spec::{QueuePolicy, RenderSpec};
 use testkit::worker::WorkerProcess;
@@ -43,10 +43,12 @@ fn expect_whole(bench: &Bench, worker: &WorkerProcess, frames: u64) -> RenderCou
 
 fn played(bench: &Bench, worker: &WorkerProcess) -> Vec<usize> {
     let records = files(worker, FileKind::Recording).into_iter();
-    let finished: Vec<FileRecord> = records.filter(|record| record.frames.is_some()).collect();
+    let finished: Vec<FileRecord> = records
+        .filter(|record| record.state == FileState::Closed)
+        .collect();
     let frames = finished.iter().map(|record| {
         let frames = video::play(&bench.path(record)).times_ns.len();
-        assert_eq!(record.frames, Some(frames as u64), "{record:?}");
+        assert_eq!(record.content.frames, frames as u64, "{record:?}");
         frames
     });
     frames.collect()

@@ -64,7 +64,7 @@ fn books_of_dead_workers_balance() {
     .expect("written");
     update(&path(Part::Render), |counters: &mut RenderCounters| {
         (counters.next_sequence, counters.received, counters.rendered) = (9, 9, 9);
-        counters.encoded = 9;
+        (counters.encoded, counters.unrecorded_off) = (9, 9);
     })
     .expect("written");
     let stream = &book(Part::Ingest).stream;
@@ -104,6 +104,7 @@ fn a_model_that_joins_late_or_leaves_early_loses_nothing() {
             counters.received += count;
             counters.rendered += count;
             counters.encoded += count;
+            counters.unrecorded_off += count;
         })
         .expect("written");
     };

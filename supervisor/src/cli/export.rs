@@ -1,4 +1,4 @@
-//! `sluice export`: what was detected in a run, for other programs.
+//! `sluice export`: what was detected in a run, for other programs. Clips are in `clip`.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -11,7 +11,7 @@ use contract::exit::Exit;
 use contract::geometry::BoundingBox;
 use serde::Serialize;
 
-use super::{CommandError, ExportArguments, ExportFormat, open_store};
+use super::{CommandError, ExportArguments, ExportFormat, clip, open_store};
 use crate::store::{Reader, RunRow, StoredFrame, StreamRow};
 
 pub(super) fn export(
@@ -19,41 +19,78 @@ pub(super) fn export(
     arguments: &ExportArguments,
     out: &mut impl Write,
 ) -> Result<Exit, CommandError> {
+    let format = format_of(arguments)?;
     let store = open_store(data)?;
     let run = store.run(&arguments.run)?;
-    let streams = chosen_streams(&store, &run, arguments)?;
+    let streams = chosen_streams(&store, &run, format, arguments)?;
+    if format == ExportFormat::Mp4 {
+        return clip::export(&store, &run, &streams[0], arguments, out);
+    }
     match &arguments.output {
-        None => write_all(&store, &run, &streams, arguments.format, out)?,
+        None => write_all(&store, &run, &streams, format, out)?,
         Some(path) => {
             let failed = |error: io::Error| {
                 let text = format!("cannot write {}: {error}", path.display());
                 CommandError::other(Exit::Environment, text)
             };
             let mut file = BufWriter::new(File::create(path).map_err(failed)?);
-            write_all(&store, &run, &streams, arguments.format, &mut file)?;
+            write_all(&store, &run, &streams, format, &mut file)?;
             file.flush().map_err(failed)?;
         }
     }
     Ok(Exit::Success)
 }
 
+/// What was asked for, or what the name of the file says.
+fn format_of(arguments: &ExportArguments) -> Result<ExportFormat, CommandError> {
+    let extension = arguments.output.as_deref().and_then(Path::extension);
+    let by_name = match extension.and_then(|extension| extension.to_str()) {
+        Some("mp4") => Some(ExportFormat::Mp4),
+        Some("json") => Some(ExportFormat::Json),
+        Some("csv") => Some(ExportFormat::Csv),
+        _ => None,
+    };
+    let format = arguments.format.or(by_name).ok_or_else(|| {
+        let text = "say in what form with --format mot, json, csv or mp4";
+        CommandError::other(Exit::Usage, text)
+    })?;
+    let cuts = arguments.from.is_some() || arguments.to.is_some() || arguments.event.is_some();
+    if cuts && format != ExportFormat::Mp4 {
+        let text = "--from, --to and --event cut video: use them with --format mp4";
+        return Err(CommandError::other(Exit::Usage, text));
+    }
+    Ok(format)
+}
+
 fn chosen_streams(
     store: &Reader,
     run: &RunRow,
+    format: ExportFormat,
     arguments: &ExportArguments,
 ) -> Result<Vec<StreamRow>, CommandError> {
     let mut streams = store.streams(&run.id)?;
     let names: Vec<_> = streams.iter().map(|stream| stream.name.clone()).collect();
     let names = names.join(", ");
-    if let Some(wanted) = &arguments.stream {
+    let event = match &arguments.event {
+        Some(id) => Some(clip::event(store, run, id)?),
+        None => None,
+    };
+    let of_event = event.map(|event| event.stream);
+    if let Some(wanted) = arguments.stream.as_ref().or(of_event.as_ref()) {
         streams.retain(|stream| stream.name == *wanted);
         if streams.is_empty() {
             let text = format!("run {} has no stream `{wanted}`: it has {names}", run.id);
             return Err(CommandError::other(Exit::NotFound, text));
         }
     }
-    if arguments.format == ExportFormat::Mot && streams.len() > 1 {
-        let text = format!("a mot file holds one stream: choose one with --stream ({names})");
+    let holds_one = matches!(format, ExportFormat::Mot | ExportFormat::Mp4);
+    if holds_one && streams.len() != 1 {
+        let what = if format == ExportFormat::Mot {
+            "a mot file"
+        } else {
+            "a clip"
+        };
+        let text = format!("{what} holds one stream: choose one with --stream ({names})");
         return Err(CommandError::other(Exit::Usage, text));
     }
     Ok(streams)
@@ -76,6 +113,10 @@ fn write_all(
             Ok(())
         }
         ExportFormat::Json => write_json(store, run, streams, out),
+        ExportFormat::Mp4 => {
+            let text = "video is cut into a file: name it with --output";
+            Err(CommandError::other(Exit::Usage, text))
+        }
         ExportFormat::Csv => {
             writeln!(out, "{CSV_HEADER}")?;
             for stream in streams {

@@ -4,6 +4,7 @@
 //! listing can be had as JSON. Each command first recovers what a supervisor
 //! that was killed left behind.
 
+mod clip;
 mod doctor;
 mod export;
 mod listing;
@@ -26,6 +27,7 @@ use contract::exit::Exit;
 
 use crate::config::{self, Problems, RunConfig};
 use crate::diagnostics::{self, Look};
+use crate::recordings::moment::Moment;
 use crate::recovery;
 use crate::run::RunError;
 use crate::store::{self, Reader, StoreError};
@@ -83,7 +85,7 @@ pub enum Command {
     Stats(Query),
     /// List the events of a run.
     Events(Query),
-    /// Write what was detected in a run.
+    /// Write what was detected in a run, or cut a clip out of its recordings.
     Export(ExportArguments),
     /// Check, format, test, replay and explain rules.
     #[command(subcommand)]
@@ -131,30 +133,52 @@ pub struct Query {
 
 /// What to export.
 #[derive(Debug, Args)]
+#[command(after_help = EXPORT_EXAMPLES)]
 pub struct ExportArguments {
     /// Which run.
     #[arg(default_value = LAST)]
     pub run: String,
-    /// In what form.
-    #[arg(long)]
-    pub format: ExportFormat,
-    /// Only this stream; needed for `mot` when there are several.
+    /// In what form; when absent, as the name of the output file ends.
+    #[arg(long, required_unless_present = "output")]
+    pub format: Option<ExportFormat>,
+    /// Only this stream; `mot` and `mp4` hold one, and need it when there are several.
     #[arg(long, value_name = "NAME")]
     pub stream: Option<String>,
-    /// Write into this file instead of standard output.
-    #[arg(long, value_name = "FILE")]
+    /// Write into this file; without it to standard output, but for `mp4`.
+    #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// `mp4`: begin here, or at the key frame before. A time with its zone, -5m for five
+    /// minutes before the end of what is recorded, or 12.5s of event time.
+    #[arg(long, value_name = "MOMENT", allow_hyphen_values = true)]
+    pub from: Option<Moment>,
+    /// `mp4`: end with the frame that is shown here.
+    #[arg(long, value_name = "MOMENT", allow_hyphen_values = true)]
+    pub to: Option<Moment>,
+    /// `mp4`: this event, from 5 s before it until 5 s after it.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["from", "to"])]
+    pub event: Option<String>,
 }
+
+const EXPORT_EXAMPLES: &str = "\
+Examples:
+  sluice export yard --stream gate --format csv > gate.csv
+  sluice export yard --stream gate -o clip.mp4 --from 2026-11-21T20:45:10Z --to 2026-11-21T20:46:00Z
+  sluice export yard --stream gate -o clip.mp4 --from -5m
+  sluice export yard -o clip.mp4 --event yard/loitering/7/4800
+
+A clip is cut out of the recordings without encoding anything anew, also while they are written.";
 
 /// Form of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ExportFormat {
-    /// MOTChallenge: frame (from 1), track, left, top, width, height, score, -1, -1, -1.
+    /// `MOTChallenge`: frame (from 1), track, left, top, width, height, score, -1, -1, -1.
     Mot,
     /// Every frame with its detections.
     Json,
     /// A line an object: stream, frame, times, model, label, track, score, box.
     Csv,
+    /// Video, cut out of the recordings of a stream.
+    Mp4,
 }
 
 const LAST: &str = "last";
@@ -333,11 +357,26 @@ mod tests {
         assert!(matches!(
             export.command,
             Command::Export(ExportArguments {
-                format: ExportFormat::Mot,
+                format: Some(ExportFormat::Mot),
                 ..
             })
         ));
-        for wrong in ["sluice", "sluice run", "sluice export x", "sluice run a b"] {
+        let clip = parse("sluice export yard -o a.mp4 --from -5m --to 12.5s").expect("right");
+        match clip.command {
+            Command::Export(export) => {
+                assert_eq!(export.from, Some(Moment::BeforeEnd(300_000)));
+                assert_eq!(export.to, Some(Moment::Event(12_500_000_000)));
+            }
+            other => panic!("{other:?}"),
+        }
+        for wrong in [
+            "sluice",
+            "sluice run",
+            "sluice export x",
+            "sluice run a b",
+            "sluice export x -o a.mp4 --from noon",
+            "sluice export x -o a.mp4 --from 5s --event e",
+        ] {
             let error = parse(wrong).expect_err(wrong);
             assert_eq!(error.exit_code(), i32::from(Exit::Usage.code()), "{wrong}");
         }

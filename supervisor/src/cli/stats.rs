@@ -17,7 +17,9 @@ use super::text::{print_table, seconds_between, utc};
 use super::{CommandError, Query, open_store, print_json};
 use crate::books::StreamBooks;
 use crate::run::board::milliseconds;
-use crate::store::{CounterRow, FileRow, GenerationRow, LatencyRow, RunRow, StreamRow, WorkerRow};
+use crate::store::{
+    CounterRow, FileRow, GapRow, GenerationRow, LatencyRow, RunRow, StreamRow, WorkerRow,
+};
 use equations::{Equation, equations};
 
 #[derive(Serialize)]
@@ -31,6 +33,7 @@ struct Stats<'a> {
     streams: Vec<StreamStats<'a>>,
     workers: &'a [WorkerRow],
     files: &'a [FileRow],
+    recording_gaps: &'a [GapRow],
 }
 
 #[derive(Serialize)]
@@ -87,6 +90,7 @@ pub(super) fn stats(
     let latencies = store.latencies(&run.id)?;
     let workers = store.workers(&run.id)?;
     let files = store.files(&run.id)?;
+    let gaps = store.recording_gaps(&run.id)?;
     let generations = store.generations(&run.id)?;
     let of_stream = |stream| stream_stats(stream, &counters, &latencies);
     let stats = Stats {
@@ -97,6 +101,7 @@ pub(super) fn stats(
         streams: streams.iter().map(of_stream).collect(),
         workers: &workers,
         files: &files,
+        recording_gaps: &gaps,
     };
     if query.format.json {
         print_json(out, &stats)?;
@@ -210,22 +215,81 @@ fn print(out: &mut impl Write, stats: &Stats<'_>) -> Result<(), CommandError> {
         let rows: Vec<_> = stats.workers.iter().map(worker_cells).collect();
         print_table(out, &header, &rows)?;
     }
-    if !stats.files.is_empty() {
-        writeln!(out, "\nfiles")?;
-        for file in stats.files {
-            // A snapshot is one picture.
-            let frames = file.frames.filter(|_| file.kind != "snapshot");
-            let frames = frames.map_or_else(String::new, |frames| format!(", {frames} frames"));
-            let path = run.data_directory.join(&file.path);
+    print_files(out, run, stats.files)?;
+    if !stats.recording_gaps.is_empty() {
+        writeln!(out, "\nnot recorded")?;
+        for gap in stats.recording_gaps {
+            let end = match gap.end_wall_ms {
+                Some(end) => format!("for {}", seconds_between(gap.begin_wall_ms, end)),
+                None => "until now".to_owned(),
+            };
             writeln!(
                 out,
-                "{} of {}: {}{frames}",
-                file.kind,
-                file.stream,
-                path.display()
+                "{} from {} {end}, {} frames: {}",
+                gap.stream,
+                utc(gap.begin_wall_ms),
+                gap.frames,
+                gap.text
             )?;
         }
     }
+    Ok(())
+}
+
+/// Recordings are many: a line a stream. Of the others each.
+fn print_files(out: &mut impl Write, run: &RunRow, files: &[FileRow]) -> Result<(), CommandError> {
+    if files.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\nfiles")?;
+    let same = |a: &FileRow, b: &FileRow| (&a.stream, &a.kind) == (&b.stream, &b.kind);
+    for group in files.chunk_by(same) {
+        if group[0].kind == "recording" {
+            print_recordings(out, run, group)?;
+            continue;
+        }
+        for file in group {
+            // A snapshot is one picture.
+            let frames = match file.kind.as_str() {
+                "snapshot" => String::new(),
+                _ => format!(", {} frames", file.frames),
+            };
+            let path = run.data_directory.join(&file.path);
+            let (kind, stream) = (&file.kind, &file.stream);
+            writeln!(out, "{kind} of {stream}: {}{frames}", path.display())?;
+        }
+    }
+    Ok(())
+}
+
+fn print_recordings(
+    out: &mut impl Write,
+    run: &RunRow,
+    files: &[FileRow],
+) -> Result<(), CommandError> {
+    let is_gone = |file: &&FileRow| matches!(file.state.as_str(), "deleted" | "missing");
+    let gone = files.iter().filter(is_gone).count();
+    let there = || files.iter().filter(|file| !is_gone(file));
+    let frames: u64 = there().map(|file| file.frames).sum();
+    let bytes: u64 = there().filter_map(|file| file.bytes).sum();
+    let stream = &files[0].stream;
+    write!(out, "recording of {stream}: {} files", there().count())?;
+    if let (Some(first), Some(last)) = (there().next(), there().next_back()) {
+        #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
+        let megabytes = bytes as f64 / 1e6;
+        write!(
+            out,
+            ", {frames} frames, {megabytes:.1} MB, {} to {}, the last {}",
+            utc(first.begin_wall_ms),
+            utc(last.end_wall_ms),
+            run.data_directory.join(&last.path).display()
+        )?;
+    }
+    let gone = match gone {
+        0 => String::new(),
+        gone => format!("; {gone} deleted or gone"),
+    };
+    writeln!(out, "{gone}")?;
     Ok(())
 }
 

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Component, Path, PathBuf};
 
 use contract::spec::Protocol;
 use dsl::yaml::Node;
 
 use super::code;
 use super::reader::{Fields, Reader};
+use super::record::{RECORD, RecordConfig};
 use super::table::{Absent, Key, Kind, Section};
 
 /// The keys of one item of `outputs`.
@@ -35,7 +35,7 @@ pub(super) const OUTPUT: Section = Section {
         Key {
             name: "record",
             doc: "Record fragmented MP4 into this directory. A relative path begins at the run's own directory.",
-            kind: Kind::Path,
+            kind: Kind::PathOr(&RECORD),
             absent: Absent::Optional,
         },
     ],
@@ -55,8 +55,8 @@ const fn served(protocol: Protocol, doc: &'static str) -> Key {
 pub struct OutputsConfig {
     /// The protocols by which the gateway serves it, and under which paths.
     pub served: BTreeMap<Protocol, Mount>,
-    /// Directory of recordings: absolute, or relative to the run's own directory.
-    pub record: Option<PathBuf>,
+    /// Recorded.
+    pub record: Option<RecordConfig>,
 }
 
 impl OutputsConfig {
@@ -74,7 +74,7 @@ impl OutputsConfig {
                 let twice = match (protocol, key) {
                     (Some(protocol), _) => read_mount(&fields, key)
                         .is_some_and(|mount| outputs.served.insert(protocol, mount).is_some()),
-                    (None, "record") => put(&mut outputs.record, read_record(&fields)),
+                    (None, "record") => put(&mut outputs.record, RecordConfig::read(&fields)),
                     (None, _) => false,
                 };
                 if twice {
@@ -153,26 +153,4 @@ fn read_mount(fields: &Fields<'_>, key: &str) -> Option<Mount> {
         )));
     }
     mount
-}
-
-fn read_record(fields: &Fields<'_>) -> Option<PathBuf> {
-    let path = fields.text("record")?;
-    let directory = Path::new(path.text);
-    let climbs = directory
-        .components()
-        .any(|part| part == Component::ParentDir);
-    if climbs {
-        let reader = fields.reader;
-        reader.report(
-            reader
-                .problem(
-                    code::WRONG_VALUE,
-                    &path.node.span,
-                    "a directory of recordings cannot contain `..`",
-                )
-                .helped("relative paths begin at the run's own directory; give an absolute path for any other place"),
-        );
-        return None;
-    }
-    Some(directory.to_owned())
 }

@@ -432,20 +432,33 @@ impl<'a> Fields<'a> {
 
     /// A section; one that is absent reads as one with no keys.
     pub(super) fn section(&self, name: &str) -> Option<Fields<'a>> {
-        let section = match self.key(name).kind {
-            Kind::Section(section) | Kind::SectionOr(section, _) => section,
-            _ => panic!("`{name}` of `{}` is no section", self.section.name),
+        let Some(node) = self.node(name) else {
+            return Some(self.absent_section(name));
         };
-        let span = self.span(name);
-        match self.node(name) {
-            Some(node) => Fields::open(self.reader, section, node, (&span, &format!("`{name}`"))),
-            None => Some(Self {
-                reader: self.reader,
-                title: format!("`{name}`"),
-                section,
-                entries: &[],
-                span,
-            }),
+        let title = format!("`{name}`");
+        Fields::open(
+            self.reader,
+            self.section_of(name),
+            node,
+            (&self.span(name), &title),
+        )
+    }
+
+    /// A section as if it were absent: all keys have their defaults.
+    pub(super) fn absent_section(&self, name: &str) -> Fields<'a> {
+        Self {
+            reader: self.reader,
+            title: format!("`{name}`"),
+            section: self.section_of(name),
+            entries: &[],
+            span: self.span(name),
+        }
+    }
+
+    fn section_of(&self, name: &str) -> &'static Section {
+        match self.key(name).kind {
+            Kind::Section(section) | Kind::SectionOr(section, _) | Kind::PathOr(section) => section,
+            _ => panic!("`{name}` of `{}` is no section", self.section.name),
         }
     }
 
@@ -480,7 +493,10 @@ impl<'a> Fields<'a> {
                 Kind::Address => drop(self.address(key.name)),
                 Kind::Choice(_) => drop(self.choice(key.name)),
                 Kind::SectionOr(..) if self.is_word(key.name) => {}
-                Kind::Section(_) | Kind::SectionOr(..) => {
+                Kind::PathOr(_) if self.node(key.name).and_then(Node::as_mapping).is_none() => {
+                    let _ = self.text(key.name);
+                }
+                Kind::Section(_) | Kind::SectionOr(..) | Kind::PathOr(_) => {
                     if let Some(section) = self.section(key.name) {
                         section.check();
                     }

@@ -13,12 +13,15 @@ use super::expand::WrittenStream;
 use super::gateway::GATEWAY;
 use super::model::MODEL;
 use super::reader::{Fields, Reader};
+use super::record;
 use super::redact::redact;
 use super::rules::RuleFiles;
 use super::store::RETENTION;
 use super::stream::{Around, DEFAULTS, STREAM, StreamRules};
 use super::table::{Absent, Key, Kind, Section};
-use super::{GatewayConfig, ModelConfig, RetentionConfig, SourceFile, StreamConfig, code, expand};
+use super::{
+    GatewayConfig, KeepConfig, ModelConfig, RetentionConfig, SourceFile, StreamConfig, code, expand,
+};
 
 /// Most models of a run.
 const MODELS_MAX: usize = 16;
@@ -137,6 +140,16 @@ impl fmt::Display for RunName {
 }
 
 impl RunConfig {
+    /// How much is kept of the recordings in each directory that has a bound.
+    #[must_use]
+    pub fn kept_recordings(&self) -> BTreeMap<PathBuf, KeepConfig> {
+        let outputs = self.streams.values().map(|stream| &stream.outputs);
+        let records = outputs.filter_map(|outputs| outputs.record.as_ref());
+        let bounded = records.filter(|record| record.keep != KeepConfig::default());
+        let kept = bounded.map(|record| (record.directory.clone(), record.keep));
+        kept.collect()
+    }
+
     pub(super) fn read(
         reader: &Reader<'_>,
         root: &Node,
@@ -251,6 +264,7 @@ fn read_streams(
             streams.insert(name, config);
         }
     }
+    record::check_kept(reader, &written, &streams);
     streams
 }
 

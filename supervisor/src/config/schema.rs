@@ -81,6 +81,10 @@ fn kind(kind: &Kind, definitions: &mut Map<String, Value>) -> Value {
         Kind::Text | Kind::Path => {
             json!({ "type": ["string", "number", "boolean"], "pattern": r"\S" })
         }
+        Kind::PathOr(section) => {
+            let path = self::kind(&Kind::Path, definitions);
+            json!({ "anyOf": [path, reference(section, definitions)] })
+        }
         Kind::Name(bytes_max) => json!({
             "type": ["string", "integer"], "maxLength": bytes_max, "pattern": "^[a-z0-9][a-z0-9_-]*$"
         }),

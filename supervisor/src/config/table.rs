@@ -55,6 +55,8 @@ pub(super) enum Kind {
     Text,
     /// A path of a file or directory.
     Path,
+    /// The same, or a mapping with known keys.
+    PathOr(&'static Section),
     /// A name as `contract` defines it, of at most so many bytes.
     Name(usize),
     /// `true` or `false`.
@@ -99,6 +101,7 @@ impl Kind {
         match self {
             Self::Text => "a text".to_owned(),
             Self::Path => "a path".to_owned(),
+            Self::PathOr(_) => "a path, or a mapping (`key: value`)".to_owned(),
             Self::Name(_) => "a name".to_owned(),
             Self::Bool => "`true` or `false`".to_owned(),
             Self::Integer(least, most) => format!("a whole number from {least} to {most}"),

@@ -11,7 +11,7 @@ use dsl::yaml;
 use super::reader::{Fields, Reader};
 use super::run::RUN;
 use super::table::{Absent, Kind, Section};
-use super::{RunConfig, SourceConfig, StreamConfig, parse};
+use super::{ByteSize, KeepConfig, RunConfig, SourceConfig, StreamConfig, parse};
 
 fn read(text: &str) -> RunConfig {
     let environment = |name: &str| (name == "PASSWORD").then(|| "ge$heim".to_owned());
@@ -172,7 +172,11 @@ streams:
             .as_deref(),
         Some("a/b")
     );
-    assert_eq!(a.outputs.record.as_deref(), Some(Path::new("rec")));
+    let record = a.outputs.record.as_ref().expect("recorded");
+    assert_eq!(record.directory, Path::new("rec"));
+    assert_eq!(record.segment, Duration::from_secs(600));
+    assert_eq!(record.segment_size.bytes(), 1_000_000_000);
+    assert_eq!(record.keep, KeepConfig::default());
     let b = stream(&config, "b");
     assert_eq!(b.queue.depth, 8, "an empty key is as good as none");
     assert_eq!(b.encode, None);
@@ -245,4 +249,29 @@ fn defaults_of_the_tables_are_right() {
         seen.contains(&"retry") && seen.contains(&"model"),
         "{seen:?}"
     );
+}
+
+#[test]
+fn recordings_have_lengths_and_bounds() {
+    let config = read(
+        "run: r
+streams:
+  a:
+    source: 'test:ball'
+    outputs: [{record: {directory: ./video/, segment: 60s, keep: {max_age: 168h, max_size: 50GB}}}]
+  b: {source: 'test:ball', outputs: [{record: {directory: /data, segment_size: 100MB}}]}
+",
+    );
+    let spec = |name: &str| {
+        let stream = stream(&config, name);
+        stream.outputs.record.as_ref().expect("recorded").spec()
+    };
+    assert_eq!(spec("a").directory, Path::new("video"));
+    assert_eq!(spec("a").segment_ms, 60_000);
+    assert_eq!(spec("b").segment_bytes, 100_000_000);
+    let kept = config.kept_recordings();
+    let video = kept.get(Path::new("video")).expect("kept");
+    assert_eq!(video.max_age, Some(Duration::from_secs(7 * 24 * 3600)));
+    assert_eq!(video.max_size.map(ByteSize::bytes), Some(50_000_000_000));
+    assert_eq!(kept.get(Path::new("/data")), None, "without a bound");
 }

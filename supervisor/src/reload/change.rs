@@ -420,7 +420,8 @@ impl Change {
                 | Step::RemoveModel { .. }
                 | Step::RemoveStream { .. }
                 | Step::Reconfigure { .. }
-                | Step::Retain => {}
+                | Step::Retain
+                | Step::KeepRecordings => {}
             }
         }
         let mut actions = Vec::new();

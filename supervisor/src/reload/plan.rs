@@ -27,6 +27,8 @@ pub struct Edition {
 pub enum Step {
     /// The store keeps more or less.
     Retain,
+    /// How much is kept of recordings.
+    KeepRecordings,
     /// A worker goes on with another spec, between two frames.
     Reconfigure {
         /// Which.
@@ -85,6 +87,7 @@ impl fmt::Display for Step {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Retain => formatter.write_str("the store: retention"),
+            Self::KeepRecordings => formatter.write_str("recordings: how much of them is kept"),
             Self::Reconfigure { worker, changes } => {
                 write!(
                     formatter,
@@ -214,6 +217,9 @@ pub fn plan(
     let mut steps = difference.steps();
     if old.config.retention != new.config.retention {
         steps.push(Step::Retain);
+    }
+    if old.config.kept_recordings() != new.config.kept_recordings() {
+        steps.push(Step::KeepRecordings);
     }
     steps.sort();
     Ok(ReloadPlan { steps })

@@ -11,7 +11,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use contract::control::{FileRecord, ToWorker};
+use contract::control::{FileRecord, RecordingGap, ToWorker};
 use contract::name::{RunId, StreamName, WorkerId};
 use contract::spec::{BusSpec, Role};
 use frame_bus::{Bus, BusError};
@@ -24,6 +24,7 @@ use super::signals::{self, Terminal};
 use super::state::StreamState;
 use super::{Directories, RunError};
 use crate::books::{Books, NewBooks};
+use crate::recordings::keeper::Keeper;
 use crate::reload::Edition;
 use crate::reload::loader::{Environment, Loader, Report as LoaderReport};
 use crate::store::{AskedBy, Committed, WriterHandle};
@@ -109,6 +110,7 @@ pub(super) struct Setting {
     pub(super) bus: Bus,
     pub(super) books: Books,
     pub(super) store: WriterHandle,
+    pub(super) keeper: Keeper,
     pub(super) screen: Screen,
     pub(super) duration: Option<Duration>,
 }
@@ -159,6 +161,8 @@ pub(super) struct Dispatcher {
     terminal: Terminal,
     spawner: Spawner,
     recordings: Vec<FileRecord>,
+    /// Streams that are to be recorded and are not.
+    recording_gaps: HashMap<StreamName, RecordingGap>,
     events: mpsc::Sender<RunEvent>,
     incoming: mpsc::Receiver<RunEvent>,
     report_sender: mpsc::Sender<Report>,
@@ -213,6 +217,7 @@ impl Dispatcher {
             loader,
             terminal: Terminal::now(),
             recordings: Vec::new(),
+            recording_gaps: HashMap::new(),
             events,
             incoming,
             report_sender,
@@ -250,6 +255,7 @@ impl Dispatcher {
         // waited for.
         drop(self.incoming);
         drop(self.loader);
+        self.setting.keeper.finish();
         let last_words = self.seats.into_iter().map(|seat| seat.last_words);
         Outcome {
             elapsed: self.begin.elapsed(),

@@ -25,6 +25,7 @@ use frame_bus::{Bus, BusError, budget};
 use crate::books::Books;
 use crate::config::{FileKind, RetentionConfig, RunConfig, SourceConfig, SourceFile};
 use crate::plan::{Plan, PortError};
+use crate::recordings::keeper::Keeper;
 use crate::recovery;
 use crate::reload::Edition;
 use crate::reload::loader::Environment;
@@ -151,6 +152,7 @@ pub fn execute(options: Options) -> Result<Summary, RunError> {
     let books = Books::create(&root.books(), plan.books.iter().cloned())?;
 
     let runs_directory = data.join("runs");
+    let run_name = config.run.as_str().to_owned();
     let new_run = NewRun {
         name: config.run.as_str(),
         config_path: &config.path,
@@ -191,6 +193,9 @@ pub fn execute(options: Options) -> Result<Summary, RunError> {
     .map_err(RunError::io("start the store's thread"))?;
 
     writer.handle().set_retention(kept(config.retention));
+    let keeper = Keeper::start(data.clone(), run.clone(), writer.handle())
+        .map_err(RunError::io("start the thread that deletes old recordings"))?;
+    keeper.keep(run_name.clone(), config.kept_recordings());
     let setting = dispatcher::Setting {
         edition: Edition { config, plan },
         file: options.file,
@@ -205,6 +210,7 @@ pub fn execute(options: Options) -> Result<Summary, RunError> {
         bus,
         books,
         store: writer.handle(),
+        keeper,
         screen,
         duration: options.duration,
     };

@@ -6,6 +6,7 @@
 //! (write-ahead log). Nothing here touches video, and no caller ever waits for
 //! the disk: what cannot be written is counted and shown.
 
+mod files;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod frames;
@@ -23,16 +24,20 @@ use std::time::Duration;
 use contract::exit::Exit;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+pub use files::{
+    FileRow, GapRow, GoneReason, Recording, close_file, knows_file, last_recordings, note_file,
+    open_files,
+};
 pub use frames::{Completeness, Frames, Segment, StoredFrame};
 pub use generations::{
     AskedBy, GenerationBegun, GenerationDone, GenerationFile, GenerationFileKind,
     GenerationFileRow, GenerationRow, Outcome,
 };
 pub use reader::{
-    CounterRow, DeliveryRow, EventRow, FileRow, LatencyRow, Reader, RunRow, StreamRow, WorkerRow,
+    CounterRow, DeliveryRow, EventRow, LatencyRow, Reader, RunRow, StreamRow, WorkerRow,
 };
 pub use retention::Retention;
-pub use row::{Latency, MetricSample, Row, RunEnd, StreamRowState, WorkerEnd};
+pub use row::{FileGone, Latency, MetricSample, Row, RunEnd, StreamRowState, WorkerEnd};
 pub use runs::{
     FoundBook, NewRun, NewStream, RunState, RunningRun, begin_run, mark_interrupted, running_runs,
 };
@@ -42,7 +47,7 @@ pub use writer::{Committed, Health, Writer, WriterHandle};
 pub const SCHEMA: &str = include_str!("../../../runs.db.sql");
 
 /// The `user_version` that [`SCHEMA`] sets.
-pub const SCHEMA_VERSION: i64 = 3;
+pub const SCHEMA_VERSION: i64 = 4;
 
 /// File name of the database, inside the data directory.
 pub const FILE_NAME: &str = "runs.db";
@@ -300,7 +305,7 @@ mod tests {
                 |row| row.get(0),
             )
             .expect("counted");
-        assert_eq!(tables, 17);
+        assert_eq!(tables, 18);
     }
 
     #[test]
@@ -323,7 +328,7 @@ mod tests {
         let error = open_or_create(&junk).expect_err("not a database");
         assert!(error.to_string().contains("move it away"), "{error}");
 
-        for version in [1, 2, 99] {
+        for version in [1, 2, 3, 99] {
             let other = directory.path().join(format!("version-{version}"));
             let connection = open_or_create(&other).expect("made");
             connection

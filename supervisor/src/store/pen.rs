@@ -7,6 +7,7 @@ use contract::event::{Delivery, Event};
 use contract::name::{RunId, StreamName};
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::files;
 use super::frames::OpenSegments;
 use super::row::{Latency, Row};
 use super::runs::write_stream;
@@ -131,20 +132,12 @@ impl Pen {
                 segments.write(connection, id, *incarnation, models, records)?;
                 Ok(())
             }
-            Row::File(file) => execute(
-                "INSERT INTO files (run, path, stream, kind, begin_wall_ms, begin_pts_ns, frames)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-                 ON CONFLICT (run, path) DO UPDATE SET frames = coalesce(excluded.frames, frames)",
-                params![
-                    run,
-                    file.path,
-                    file.stream.as_str(),
-                    file.kind.as_str(),
-                    file.begin_wall_ms,
-                    file.begin_pts_ns,
-                    file.frames,
-                ],
-            ),
+            Row::File {
+                incarnation,
+                record,
+            } => Ok(files::note_file(connection, run, *incarnation, record)?),
+            Row::FileGone(gone) => Ok(files::write_gone(connection, gone)?),
+            Row::RecordingGap(gap) => Ok(files::write_gap(connection, run, gap)?),
             Row::BestShot(shot) => Ok(write_best_shot(connection, run, shot)?),
             Row::Ledger {
                 stream,

@@ -9,6 +9,7 @@ use contract::geometry::BoundingBox;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
+use super::files::{self, FileRow, GapRow, Recording};
 use super::frames::{self, Completeness, Frames, Segment};
 use super::generations::{self, GenerationFileRow, GenerationRow};
 use super::{BUSY_TIMEOUT, FILE_NAME, SCHEMA_VERSION, StoreError};
@@ -227,19 +228,6 @@ pub struct LatencyRow {
     pub max_us: u64,
 }
 
-/// A recording, a snapshot or a clip.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct FileRow {
-    /// The stream it shows.
-    pub stream: String,
-    /// `recording`, `snapshot` or `clip`.
-    pub kind: String,
-    /// Absolute, or inside the run's directory.
-    pub path: PathBuf,
-    /// Frames in it.
-    pub frames: Option<u64>,
-}
-
 const RUN_COLUMNS: &str =
     "id, name, state, exit_code, detail, pid, root, data_directory, config_path,
     begin_wall_ms, end_wall_ms, rows_given_up, generation, reload_error,
@@ -441,23 +429,57 @@ impl Reader {
         )
     }
 
-    /// The recordings and snapshots of a run.
+    /// The recordings, clips and snapshots of a run, also those that are gone.
     ///
     /// # Errors
     /// What SQLite says.
     pub fn files(&self, run: &str) -> Result<Vec<FileRow>, StoreError> {
+        let columns = files::FILE_COLUMNS;
         self.list(
-            "SELECT stream, kind, path, frames FROM files WHERE run = ?1
-             ORDER BY stream, kind, begin_wall_ms, path",
+            &format!(
+                "SELECT {columns} FROM files WHERE run = ?1
+                 ORDER BY stream, kind, begin_wall_ms, path"
+            ),
             params![run],
-            |row| {
-                Ok(FileRow {
-                    stream: row.get(0)?,
-                    kind: row.get(1)?,
-                    path: PathBuf::from(row.get::<_, String>(2)?),
-                    frames: row.get(3)?,
-                })
-            },
+            files::file_row,
+        )
+    }
+
+    /// The recordings of a stream that are there, in the order of event time.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn recordings_of(&self, run: &str, stream: &str) -> Result<Vec<Recording>, StoreError> {
+        files::recordings_of(&self.connection, run, stream)
+            .map_err(StoreError::database(&self.path))
+    }
+
+    /// The recordings in a directory as it is stored, of all runs, the oldest first.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn recordings_in(&self, directory: &str) -> Result<Vec<Recording>, StoreError> {
+        files::recordings_in(&self.connection, directory).map_err(StoreError::database(&self.path))
+    }
+
+    /// The files of a run that are open as far as the database knows.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn open_files(&self, run: &str) -> Result<Vec<Recording>, StoreError> {
+        files::open_files(&self.connection, Some(run)).map_err(StoreError::database(&self.path))
+    }
+
+    /// The times in which streams of a run were not recorded.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn recording_gaps(&self, run: &str) -> Result<Vec<GapRow>, StoreError> {
+        self.list(
+            "SELECT stream, begin_wall_ms, end_wall_ms, reason, text, frames
+             FROM recording_gaps WHERE run = ?1 ORDER BY stream, begin_wall_ms",
+            params![run],
+            files::gap_row,
         )
     }
 

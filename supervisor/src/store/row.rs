@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use contract::best_shot::BestShot;
-use contract::control::{FileRecord, FrameRecord, SourceInfo};
+use contract::control::{FileRecord, FrameRecord, RecordingGap, SourceInfo};
 use contract::event::Event;
 use contract::latency::Histogram;
 use contract::name::{StreamName, WorkerId};
 use contract::spec::RenderModelSpec;
 
+use super::files::GoneReason;
 use super::generations::{GenerationBegun, GenerationDone};
 use super::{NewStream, RunState};
 
@@ -67,8 +68,17 @@ pub enum Row {
         /// The frames.
         records: Vec<FrameRecord>,
     },
-    /// A file was begun or finished.
-    File(FileRecord),
+    /// A file was begun, has grown, or was finished.
+    File {
+        /// The start of the render worker that writes it, from 0.
+        incarnation: u32,
+        /// What is known of it.
+        record: FileRecord,
+    },
+    /// A recording is no more.
+    FileGone(FileGone),
+    /// A recording has stopped, or goes on.
+    RecordingGap(RecordingGap),
     /// The best picture of a track was written.
     BestShot(Box<BestShot>),
     /// All counters of one book.
@@ -97,6 +107,19 @@ pub struct StreamRowState {
     pub state: &'static str,
     /// What happened.
     pub detail: String,
+}
+
+/// A recording that is no more.
+#[derive(Debug, Clone)]
+pub struct FileGone {
+    /// Its run, which may be over for long.
+    pub run: String,
+    /// Its path as it is stored.
+    pub path: String,
+    /// Why it was deleted; `None`: it was not there.
+    pub reason: Option<GoneReason>,
+    /// When.
+    pub wall_ms: i64,
 }
 
 /// How a worker process ended.

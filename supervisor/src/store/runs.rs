@@ -247,6 +247,12 @@ pub fn mark_interrupted(
          WHERE run = ?1 AND end_wall_ms IS NULL",
         params![run.as_str()],
     )?;
+    transaction.execute(
+        "UPDATE recording_gaps
+             SET end_wall_ms = max(begin_wall_ms, (SELECT end_wall_ms FROM runs WHERE id = ?1))
+         WHERE run = ?1 AND end_wall_ms IS NULL",
+        params![run.as_str()],
+    )?;
     transaction.commit()?;
     Ok(true)
 }

@@ -88,6 +88,10 @@ pub(super) fn equations(books: &StreamBooks) -> Vec<Equation> {
         ],
     ));
     // Where no best pictures are wanted there is nothing to say of them.
+    // Only of a stream that is to be recorded it is of interest.
+    if render.encoded > render.unrecorded_off {
+        all.push(recorded(render));
+    }
     if render.shots_ended > 0 {
         all.push(of_best_shots(render));
     }
@@ -152,6 +156,20 @@ fn of_model(book: &str, sent: (&'static str, u64), infer: &InferCounters) -> [Eq
     ];
     let done = Equation::new(book, ("received", infer.received), &gone_out);
     [come, done]
+}
+
+fn recorded(render: &RenderCounters) -> Equation {
+    Equation::new(
+        "recording",
+        ("encoded", render.encoded),
+        &[
+            ("recorded", render.recorded),
+            ("not asked for", render.unrecorded_off),
+            ("not recorded: disk", render.unrecorded_disk),
+            ("slow", render.unrecorded_slow),
+            ("lost", render.unrecorded_lost),
+        ],
+    )
 }
 
 /// What became of the tracks whose best picture is wanted, once they had ended.

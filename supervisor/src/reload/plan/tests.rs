@@ -267,7 +267,7 @@ fn apply(plan: &ReloadPlan, old: &Roles, new: &Roles) -> Roles {
     };
     for step in &plan.steps {
         match step.clone() {
-            Step::Retain => {}
+            Step::Retain | Step::KeepRecordings => {}
             Step::Reconfigure { worker, .. } => follow(worker),
             Step::Succeed { model, .. }
             | Step::AddModel { model }

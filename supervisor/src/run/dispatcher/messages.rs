@@ -1,7 +1,7 @@
 //! What workers say and how they end: into the store, onto the screen, to the fleet.
 
 use contract::clock;
-use contract::control::{FileKind, FromWorker, SourceInfo, SourceState};
+use contract::control::{FileKind, FileRecord, FromWorker, RecordingGap, SourceInfo, SourceState};
 use contract::event::Event;
 use contract::name::{StreamName, WorkerId};
 
@@ -50,20 +50,11 @@ impl Dispatcher {
                     self.setting.store.offer(row);
                 }
             }
-            FromWorker::File(file) => {
-                if file.kind == FileKind::Recording && file.frames.is_none() {
-                    self.notice(
-                        Severity::Info,
-                        format!("{}: recording {}", file.stream, file.path),
-                    );
-                }
-                if file.kind == FileKind::Recording {
-                    // The last of each stream is named at the end; all are in the store.
-                    self.recordings.retain(|known| known.stream != file.stream);
-                    self.recordings.push(file.clone());
-                }
-                self.setting.store.offer(Row::File(file));
+            FromWorker::File(record) => {
+                let incarnation = self.fleet.members()[member].life.incarnation();
+                self.file(incarnation, *record);
             }
+            FromWorker::RecordingGap(gap) => self.recording_gap(gap),
             FromWorker::BestShot(shot) => self.setting.store.offer(Row::BestShot(shot)),
             FromWorker::Failing(text) => self.seats[member].last_words = text,
             // Answers questions that no run asks.
@@ -120,6 +111,57 @@ impl Dispatcher {
         }
     }
 
+    fn file(&mut self, incarnation: u32, record: FileRecord) {
+        if record.kind == FileKind::Recording {
+            // The last of each stream is named at the end; all are in the store.
+            let known = self
+                .recordings
+                .iter()
+                .position(|it| it.stream == record.stream);
+            match known {
+                Some(known) => self.recordings[known] = record.clone(),
+                None => {
+                    let text = format!("{}: recording {}", record.stream, record.path);
+                    self.notice(Severity::Info, text);
+                    self.recordings.push(record.clone());
+                }
+            }
+        }
+        self.setting.store.offer(Row::File {
+            incarnation,
+            record,
+        });
+    }
+
+    fn recording_gap(&mut self, gap: RecordingGap) {
+        let stream = gap.stream.clone();
+        if gap.end_wall_ms.is_some() {
+            self.recording_gaps.remove(&stream);
+            let frames = gap.frames;
+            let text = format!("{stream}: recording goes on, {frames} frames are missing");
+            self.notice(Severity::Info, text);
+        } else {
+            let text = format!("{stream}: recording stopped: {}", gap.text);
+            // It is told again, with more frames, while it lasts.
+            if self.recording_gaps.insert(stream, gap.clone()).is_none() {
+                self.notice(Severity::Error, text);
+            }
+        }
+        self.setting.store.offer(Row::RecordingGap(gap));
+    }
+
+    /// What the worker had open is told of by nobody any more.
+    fn recorder_gone(&mut self, worker: &WorkerId, incarnation: u32) {
+        let WorkerId::Render(stream) = worker else {
+            return;
+        };
+        self.setting.keeper.writer_died(stream.clone(), incarnation);
+        if let Some(mut gap) = self.recording_gaps.remove(stream) {
+            gap.end_wall_ms = Some(clock::wall_ms());
+            self.setting.store.offer(Row::RecordingGap(gap));
+        }
+    }
+
     fn event(&mut self, event: Event) {
         if event.end_pts_ns.is_none() {
             self.notice(
@@ -158,6 +200,7 @@ impl Dispatcher {
             reason: gone.end.as_str(),
             text: text.clone(),
         }));
+        self.recorder_gone(&worker, gone.incarnation);
         // One that leaves ends no stream; what becomes of that is the reload's to say.
         if !self.fleet.members()[member].is_leaving() {
             self.stream_ended(&worker, gone, &text);

@@ -373,6 +373,9 @@ impl Dispatcher {
                 }));
             }
         }
+        let kept = edition.config.kept_recordings();
+        let name = edition.config.run.as_str().to_owned();
+        self.setting.keeper.keep(name, kept);
         self.setting.edition = edition;
     }
 

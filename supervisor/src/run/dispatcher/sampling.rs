@@ -106,6 +106,11 @@ impl Dispatcher {
                 Phase::Ready | Phase::Draining | Phase::Over(End::Drained)
             )
         };
+        let mut not_recorded: Vec<_> = self.recording_gaps.values().collect();
+        not_recorded.sort_by(|a, b| a.stream.cmp(&b.stream));
+        let not_recorded = not_recorded.into_iter();
+        let not_recorded =
+            not_recorded.map(|gap| format!("{}: recording stopped: {}", gap.stream, gap.text));
         let members = self.fleet.members().iter().enumerate();
         let workers = members
             .filter(|(_, member)| needs_attention(member.life.phase()) && !member.is_leaving());
@@ -130,6 +135,7 @@ impl Dispatcher {
                 .iter()
                 .chain(self.reload_error())
                 .cloned()
+                .chain(not_recorded)
                 .collect(),
         }
     }
