@@ -9,8 +9,8 @@ use contract::geometry::PixelSize;
 use contract::name::{ModelName, RunId, StreamName, WorkerId};
 use contract::spec::{
     BusSpec, DepthView, FrameServiceSpec, GatewaySpec, GatewayStreamSpec, InferSpec,
-    InferStreamSpec, IngestSpec, OverlaySpec, QueuePolicy, RecordSpec, RenderCropsSpec,
-    RenderModelSpec, RenderSpec, Role, RuleSource, WorkerSpec,
+    InferStreamSpec, IngestSpec, OnDemandSpec, OverlaySpec, QueuePolicy, RecordSpec,
+    RenderCropsSpec, RenderModelSpec, RenderSpec, Role, RuleSource, WorkerSpec,
 };
 use frame_bus::budget;
 
@@ -175,6 +175,9 @@ impl Planner<'_> {
             source: stream.source.spec(),
             retry: stream.retry.spec(),
             no_frame_timeout_ms: millis(stream.no_frame_timeout),
+            on_demand: stream.on_demand.map(|linger| OnDemandSpec {
+                linger_ms: millis(linger),
+            }),
             motion: stream.motion.spec(),
             hardware_decoder: stream.hardware_decoder,
             frames: self.frames(name, stream),
