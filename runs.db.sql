@@ -75,7 +75,7 @@ CREATE TABLE streams (
     run            TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
     name           TEXT NOT NULL,
     source         TEXT NOT NULL,               -- address or path, passwords replaced by ***
-    state          TEXT NOT NULL,               -- waiting | connecting | live | degraded | stalled | refused | lost | gone | drained | failed | removed
+    state          TEXT NOT NULL,               -- waiting | idle | connecting | live | degraded | stalled | refused | lost | gone | drained | failed | removed
     detail         TEXT NOT NULL DEFAULT '',    -- what happened last, for people
     width          INTEGER,                     -- of processed frames, pixels
     height         INTEGER,

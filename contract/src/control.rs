@@ -43,6 +43,9 @@ pub enum ToWorker {
     Drain,
     /// The event with this id is committed.
     EventCommitted(String),
+    /// To ingest: whether anybody asks for the stream. Nobody does until it is said. Means
+    /// something to a source on demand only ([`crate::spec::IngestSpec::on_demand`]).
+    Wanted(bool),
 }
 
 /// From worker to supervisor.
@@ -81,6 +84,14 @@ pub enum FromWorker {
     BestShot(Box<BestShot>),
     /// Answers the question of a [`crate::spec::Role::Study`].
     Studied(Box<Answer>),
+    /// From the gateway: a first viewer asks for a stream, or the last one has gone. A gateway
+    /// that is started anew says it anew; what one that died has said is forgotten.
+    Wanted {
+        /// Which stream.
+        stream: StreamName,
+        /// Whether anybody asks for it.
+        wanted: bool,
+    },
     /// The worker is about to exit with a code of [`crate::exit::WorkerExit`]; says why.
     Failing(String),
 }
@@ -89,7 +100,9 @@ pub enum FromWorker {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SourceState {
-    /// A session is being opened.
+    /// On demand, and nobody asks for it.
+    Idle,
+    /// A session is being opened, or a sender waited for.
     Connecting,
     /// Frames come.
     Live,
@@ -108,6 +121,7 @@ impl SourceState {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Idle => "idle",
             Self::Connecting => "connecting",
             Self::Live => "live",
             Self::Stalled => "stalled",
@@ -133,6 +147,8 @@ pub struct SourceInfo {
     pub decoder: String,
     /// That decoder uses hardware.
     pub hardware: bool,
+    /// What the media come by where there is a choice: `tcp` or `udp`; else empty.
+    pub transport: String,
 }
 
 /// What was seen in one frame.

@@ -8,6 +8,7 @@ mod family;
 mod gateway;
 mod overlay;
 mod privacy;
+mod source;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,6 +25,9 @@ pub use family::{ColourOrder, InputSpec, ModelFamily};
 pub use gateway::{GatewaySpec, GatewayStreamSpec, Protocol};
 pub use overlay::{ColourBy, DepthView, NearValues, OverlaySpec};
 pub use privacy::{Hiding, PrivacySpec};
+pub use source::{
+    Backoff, Pace, RetrySpec, RtspTransport, SourceSpec, SrtMode, SrtSpec, TlsVerification,
+};
 
 /// A text that never prints: an address with a password, a pass phrase.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,82 +149,6 @@ impl FrameServiceSpec {
     }
 }
 
-/// Whence frames come.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SourceSpec {
-    /// A video file in any container the decoder stack reads.
-    File {
-        /// Absolute path.
-        path: PathBuf,
-        /// As quickly as the consumers take it, or at the file's own rate.
-        pace: Pace,
-        /// Begin again at the end, for ever.
-        repeat: bool,
-    },
-    /// An RTSP camera.
-    Rtsp {
-        /// `rtsp://user:password@host:port/path`
-        location: Secret,
-        /// Transport of the media.
-        transport: RtspTransport,
-    },
-    /// A generated picture, for trying things out.
-    Test {
-        /// A pattern of `videotestsrc`: `ball`, `smpte`, `snow`, ...
-        pattern: String,
-        /// Picture size.
-        size: PixelSize,
-        /// Frames a second.
-        fps: u32,
-        /// Stop after so many frames; for ever when absent.
-        frames: Option<u64>,
-        /// As quickly as the consumers take it, or at `fps`.
-        pace: Pace,
-    },
-}
-
-/// How quickly a file is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Pace {
-    /// At the rate of its timestamps, as if it were a camera.
-    Live,
-    /// As quickly as the consumers take it.
-    Fast,
-}
-
-/// Lower transport of RTSP media.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RtspTransport {
-    /// Interleaved in the control connection: passes firewalls, loses nothing.
-    Tcp,
-    /// RTP over UDP.
-    Udp,
-}
-
-/// When and how often a lost source is tried again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RetrySpec {
-    /// Consecutive failures before the source is given up; `None`: never.
-    pub attempts: Option<u32>,
-    /// Wait before the first retry, in milliseconds.
-    pub interval_ms: u64,
-    /// How the wait grows.
-    pub backoff: Backoff,
-}
-
-/// How the wait between retries grows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Backoff {
-    /// It does not.
-    Fixed,
-    /// It doubles each time, up to a minute.
-    Exponential,
-}
-
 /// How motion is measured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MotionSpec {
@@ -228,6 +156,13 @@ pub struct MotionSpec {
     pub threshold: u8,
     /// Polygons, normalised 0 to 1, inside which motion is not looked at.
     pub mask: Vec<Vec<[f32; 2]>>,
+}
+
+/// A source that is connected only while somebody asks for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OnDemandSpec {
+    /// It stays connected so long after the last has left.
+    pub linger_ms: u64,
 }
 
 /// For `ingest-worker`.
@@ -241,6 +176,8 @@ pub struct IngestSpec {
     pub retry: RetrySpec,
     /// A live source that gives no frame for so long is stalled: its session is rebuilt.
     pub no_frame_timeout_ms: u64,
+    /// Connect only while [`crate::control::ToWorker::Wanted`] says so; `None`: always.
+    pub on_demand: Option<OnDemandSpec>,
     /// Motion measurement.
     pub motion: MotionSpec,
     /// Use a hardware decoder where one is found.

@@ -9,7 +9,7 @@ use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 
 use crate::fault::Fault;
-use crate::pipeline::{Picture, Plan, Shared, element, internal, lock};
+use crate::pipeline::{Picture, Plan, Resized, Shared, element, internal, lock};
 
 /// What follows the decoder.
 #[derive(Debug)]
@@ -57,19 +57,29 @@ impl Conversion {
             return;
         };
         let (filter, bound, fixed) = (self.filter.clone(), self.bound, self.size);
-        let findings = Arc::clone(findings);
-        pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+        let shared = Arc::clone(findings);
+        pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |pad, info| {
             let Some(gst::EventView::Caps(caps)) = info.event().map(|event| event.view()) else {
                 return gst::PadProbeReturn::Ok;
             };
-            let mut findings = lock(&findings);
+            let mut findings = lock(&shared);
             match read_caps(caps.caps(), bound, fixed) {
                 Some(Ok(picture)) if findings.picture.is_none() => {
                     filter.set_property("caps", caps_of(picture.size));
                     findings.picture = Some(picture);
                 }
+                Some(Ok(picture)) => {
+                    if let Some(known) = &mut findings.picture
+                        && known.source_size != picture.source_size
+                    {
+                        // The stream's size stays.
+                        let size = known.size;
+                        *known = Picture { size, ..picture };
+                        note_first_buffer(pad, Arc::clone(&shared));
+                    }
+                }
                 Some(Err(fault)) => findings.fault = Some(fault),
-                Some(Ok(_)) | None => {}
+                None => {}
             }
             gst::PadProbeReturn::Ok
         });
@@ -83,6 +93,15 @@ impl Conversion {
             .map(|_| ())
             .map_err(|error| internal(&format!("decoded pictures cannot be taken: {error}")))
     }
+}
+
+/// Finds the first picture after a change of size; conversion keeps its time.
+fn note_first_buffer(pad: &gst::Pad, findings: Shared) {
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        let pts = info.buffer().and_then(|buffer| buffer.pts());
+        lock(&findings).resized = Some(Resized { pts });
+        gst::PadProbeReturn::Remove
+    });
 }
 
 /// I420 of a size, with square pixels.

@@ -4,6 +4,10 @@ use gstreamer as gst;
 use gstreamer::glib;
 use gstreamer::prelude::*;
 
+mod peer;
+
+pub(crate) use peer::{certificate, no_connection};
+
 /// Why a session broke.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
@@ -19,17 +23,38 @@ pub enum Fault {
     /// A hardware decoder failed; a software decoder may do.
     #[error("{0}")]
     HardwareDecoder(String),
+    /// A camera does not send over this transport; another may do.
+    #[error("{0}")]
+    Transport(String),
 }
 
 /// Where a fault came up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Reading a file.
+    /// Reading a file, or pictures of a directory.
     File,
-    /// Talking to a camera.
-    Camera,
     /// Making a test picture.
     Pattern,
+    /// Talking to an RTSP camera.
+    Rtsp,
+    /// Either end of an SRT connection.
+    Srt,
+    /// Talking to an RTMP server.
+    Rtmp,
+    /// Talking to an HTTP server.
+    Http,
+    /// Listening to UDP packets.
+    Udp,
+    /// Reading a video device.
+    Device,
+}
+
+impl Kind {
+    /// What is wrong with it may be right a minute later.
+    #[must_use]
+    pub fn is_live(self) -> bool {
+        !matches!(self, Self::File | Self::Pattern)
+    }
 }
 
 impl Fault {
@@ -55,17 +80,13 @@ impl Fault {
     }
 
     fn of_error(error: &glib::Error, debug: &str, kind: Kind, undecodable: &[String]) -> Self {
-        if kind == Kind::Camera {
-            if let Some(refusal) = refusal(error, debug) {
-                return Self::Refused(refusal);
-            }
-            if let Some(caps) = undecodable.first() {
-                return Self::Unusable(no_decoder(caps));
-            }
-            return Self::Lost(camera_text(error, debug));
+        if kind.is_live() {
+            return Self::of_live(error, debug, kind, undecodable);
         }
         if error.matches(gst::StreamError::TypeNotFound)
             || error.matches(gst::StreamError::WrongType)
+            // Noise that looked like something at first.
+            || debug.contains("all streams without buffers")
         {
             return Self::Unusable(
                 "it is not a video: its content is of no known format".to_owned(),
@@ -89,50 +110,46 @@ impl Fault {
         Self::Lost(reason(error, debug))
     }
 
-    /// No stream of the source is a picture.
+    fn of_live(error: &glib::Error, debug: &str, kind: Kind, undecodable: &[String]) -> Self {
+        if let Some(fault) = peer::told(error, debug, kind) {
+            return fault;
+        }
+        if error.matches(gst::StreamError::TypeNotFound)
+            || error.matches(gst::StreamError::WrongType)
+        {
+            return Self::Lost("what it sends is no video of a known format".to_owned());
+        }
+        match undecodable.first() {
+            Some(caps) => Self::Lost(no_decoder(caps)),
+            None => Self::Lost(reason(error, debug)),
+        }
+    }
+
+    /// No stream of the source is a picture. A live source may be set up better tomorrow.
     #[must_use]
-    pub fn no_video(undecodable: &[String]) -> Self {
-        Self::Unusable(match undecodable.first() {
+    pub fn no_video(kind: Kind, undecodable: &[String]) -> Self {
+        let text = match undecodable.first() {
             Some(caps) => no_decoder(caps),
             None => "it has no video stream".to_owned(),
-        })
-    }
-}
-
-/// The RTSP status, where the camera answered and the answer was no.
-fn refusal(error: &glib::Error, debug: &str) -> Option<String> {
-    let status = rtsp_status(debug);
-    let text = match status {
-        Some(401) => "user or password refused (401): check both in `source`",
-        Some(403) => "access forbidden (403): this user may not see this stream",
-        Some(404) => "no such stream (404): check the path in `source`",
-        Some(453) => "not enough bandwidth (453): the camera serves no further viewer",
-        Some(461) => "unsupported transport (461): set the other `transport`, tcp or udp",
-        Some(status @ 400..=499) => return Some(format!("the camera refuses ({status})")),
-        _ if error.matches(gst::ResourceError::NotAuthorized) => {
-            "user or password refused: check both in `source`"
+        };
+        if kind.is_live() {
+            Self::Lost(text)
+        } else {
+            Self::Unusable(text)
         }
-        _ => return None,
-    };
-    Some(text.to_owned())
-}
-
-/// `rtspsrc` ends its debug text with the status it was answered: `Unauthorized (401)`.
-fn rtsp_status(debug: &str) -> Option<u16> {
-    let line = debug.lines().last()?.trim_end();
-    let (_, status) = line.strip_suffix(')')?.rsplit_once('(')?;
-    let status = status.parse().ok()?;
-    (100..600).contains(&status).then_some(status)
-}
-
-fn camera_text(error: &glib::Error, debug: &str) -> String {
-    if debug.contains("Failed to connect") {
-        return "no connection: check host and port, and that the camera is on".to_owned();
     }
-    if debug.contains("Could not receive any UDP packets") {
-        return "no UDP packets come through: set `transport: tcp`".to_owned();
+
+    /// The same fault in other words.
+    #[must_use]
+    pub fn reworded(self, reword: impl FnOnce(&str) -> String) -> Self {
+        match self {
+            Self::Unusable(text) => Self::Unusable(reword(&text)),
+            Self::Refused(text) => Self::Refused(reword(&text)),
+            Self::Lost(text) => Self::Lost(reword(&text)),
+            Self::HardwareDecoder(text) => Self::HardwareDecoder(reword(&text)),
+            Self::Transport(text) => Self::Transport(reword(&text)),
+        }
     }
-    reason(error, debug)
 }
 
 /// The most exact line there is: what an element adds to its message, else the message.
@@ -191,33 +208,6 @@ fn codec_of(caps: &str) -> (String, &'static str) {
 mod tests {
     use super::*;
 
-    fn camera(error: &glib::Error, debug: &str) -> Fault {
-        Fault::of_error(error, debug, Kind::Camera, &[])
-    }
-
-    #[test]
-    fn refusals_are_told_from_losses() {
-        let error = glib::Error::new(gst::ResourceError::NotAuthorized, "Unauthorized");
-        let debug = "gstrtspsrc.c(6899): gst_rtspsrc_send ():\nUnauthorized (401)";
-        assert!(matches!(camera(&error, debug), Fault::Refused(text) if text.contains("401")));
-
-        let error = glib::Error::new(gst::ResourceError::NotFound, "Not found");
-        let debug = "gstrtspsrc.c(6895): gst_rtspsrc_send ():\nNot Found (404)";
-        assert!(matches!(camera(&error, debug), Fault::Refused(text) if text.contains("path")));
-
-        let error = glib::Error::new(gst::ResourceError::OpenReadWrite, "Could not open resource");
-        let debug =
-            "gstrtspsrc.c(8336): gst_rtspsrc_retrieve_sdp ():\nFailed to connect. (Generic error)";
-        assert!(
-            matches!(camera(&error, debug), Fault::Lost(text) if text.contains("host and port"))
-        );
-
-        let error = glib::Error::new(gst::ResourceError::Read, "Could not read from resource.");
-        let debug = "gstrtspsrc.c(1): x ():\nServer error (503)";
-        let expected = "Could not read from resource (Server error (503))".to_owned();
-        assert_eq!(camera(&error, debug), Fault::Lost(expected));
-    }
-
     #[test]
     fn what_is_missing_is_named_with_its_package() {
         let error = glib::Error::new(gst::StreamError::CodecNotFound, "missing a plug-in");
@@ -225,7 +215,9 @@ mod tests {
         let fault = Fault::of_error(&error, "", Kind::File, &undecodable);
         let text = "no decoder for H.265 is installed: install Debian package gstreamer1.0-libav";
         assert_eq!(fault, Fault::Unusable(text.to_owned()));
-        assert_eq!(Fault::no_video(&undecodable), fault);
+        assert_eq!(Fault::no_video(Kind::File, &undecodable), fault);
+        let live = Fault::of_error(&error, "", Kind::Rtsp, &undecodable);
+        assert_eq!(live, Fault::Lost(text.to_owned()));
         assert_eq!(
             codec_of("video/mpeg, mpegversion=(int)4").0,
             "MPEG-4 Part 2"

@@ -13,14 +13,15 @@ use gstreamer as gst;
 use worker::{Control, Failure};
 
 use crate::decoder;
+use crate::description::{describe, description, source_name, time_of_frame};
 use crate::fault::Fault;
-use crate::location::Location;
 use crate::nature::Nature;
 use crate::output::Output;
-use crate::pipeline::{Next, Picture, Pipeline, Plan, SINK_BUFFERS};
+use crate::pipeline::{Next, Pipeline, Plan, SINK_BUFFERS};
 use crate::reconfigure::motion_of;
 use crate::session::{Action, Event, Policy, Reason, Sessions};
 use crate::timeline::Timeline;
+use crate::transport::Transport;
 
 /// The main loop turns at least so often, and so hears orders and says that it lives.
 const TURN: Duration = Duration::from_millis(100);
@@ -71,15 +72,6 @@ pub fn run(spec: WorkerSpec, control: Control) -> Result<(), Failure> {
     ended
 }
 
-/// The source as it may be shown.
-fn source_name(source: &SourceSpec) -> Result<String, String> {
-    match source {
-        SourceSpec::File { path, .. } => Ok(path.display().to_string()),
-        SourceSpec::Rtsp { location, .. } => Ok(Location::parse(location)?.public().to_owned()),
-        SourceSpec::Test { pattern, .. } => Ok(format!("test:{pattern}")),
-    }
-}
-
 struct Ingest {
     spec: IngestSpec,
     name: String,
@@ -93,6 +85,9 @@ struct Ingest {
     /// The stream's size: that of the first session.
     size: Option<PixelSize>,
     info: Option<SourceInfo>,
+    transport: Transport,
+    /// The supervisor has said whether anybody asks for the stream.
+    wanted: Option<bool>,
     /// The next frame does not follow the last without a gap.
     discontinuity: bool,
     /// Pictures before this time, or so many of them, were taken in an earlier life.
@@ -115,10 +110,13 @@ impl Ingest {
             } else {
                 no_frame_timeout.max(FILE_TIMEOUT)
             }),
+            waits_for_sender: nature.waits_for_sender,
+            linger: spec
+                .on_demand
+                .map(|on_demand| Duration::from_millis(on_demand.linger_ms)),
             seed: hasher.finish(),
         };
         Self {
-            spec,
             name,
             nature,
             control,
@@ -129,10 +127,13 @@ impl Ingest {
             closing: Vec::new(),
             size: None,
             info: None,
+            transport: Transport::of(&spec.source),
+            wanted: None,
             discontinuity: false,
             skip_before_ns: 0,
             skip_frames: 0,
             pass_frames: 0,
+            spec,
         }
     }
 
@@ -146,7 +147,10 @@ impl Ingest {
             )));
         } else {
             match self.open_ahead() {
-                Ok(true) => self.control.send(FromWorker::Ready(self.description())),
+                Ok(true) => {
+                    let text = description(&self.name, self.describe().as_ref());
+                    self.control.send(FromWorker::Ready(text));
+                }
                 Ok(false) => return Ok(()),
                 Err(fault) => return Err(self.unopened(&fault)),
             }
@@ -183,15 +187,20 @@ impl Ingest {
         match pipeline.next(TURN) {
             Next::Sample(sample) => {
                 if self.publish(&sample)? {
+                    self.transport.works();
                     return Ok(Event::Frame);
                 }
                 Ok(Event::Tick)
             }
-            Next::Nothing => Ok(Event::Tick),
+            Next::Nothing => Ok(pipeline
+                .turned_away()
+                .map_or(Event::Tick, Event::TurnedAway)),
             Next::Ended if self.nature.repeat && self.pass_frames > 0 => Ok(self.begin_again()),
+            // What has a length was a file.
+            Next::Ended if self.nature.may_end && pipeline.duration().is_some() => Ok(Event::Ended),
             Next::Ended if self.nature.camera => Ok(Event::Failed {
                 state: SourceState::Lost,
-                detail: "the camera has closed the connection".to_owned(),
+                detail: "the other end has closed the connection".to_owned(),
             }),
             Next::Ended => Ok(Event::Ended),
             Next::Failed(fault) => Ok(self.failed(fault)),
@@ -201,6 +210,9 @@ impl Ingest {
     /// Lets the state machine take in an event, and does what it says. `Some` ends the worker.
     fn take_in(&mut self, event: Event) -> Result<Option<Result<(), Failure>>, Failure> {
         let mut events = VecDeque::from([event]);
+        if let Some(wanted) = self.wanted.take() {
+            events.push_front(Event::Wanted(wanted));
+        }
         if self.pipeline.as_ref().is_some_and(Pipeline::connected) {
             events.push_front(Event::Connected);
         }
@@ -237,7 +249,7 @@ impl Ingest {
     fn open_session(&mut self) -> Result<(), Fault> {
         let counters = self.output.book().counters();
         let plan = Plan {
-            source: self.spec.source.clone(),
+            source: self.transport.applied_to(&self.spec.source),
             resume_at: counters.captured,
             bound: self.spec.frames.size,
             size: self.size,
@@ -263,6 +275,11 @@ impl Ingest {
     fn give_up_hardware(&mut self, detail: &str) {
         tracing::warn!(detail, "going on with a software decoder");
         decoder::prefer_hardware(false);
+        self.abandon();
+    }
+
+    /// Closes a session that another takes the place of at once.
+    fn abandon(&mut self) {
         if let Some(pipeline) = self.pipeline.take() {
             self.closing.push(close(pipeline));
         }
@@ -276,11 +293,10 @@ impl Ingest {
         let taken = self.output.book().counters().captured;
         let picture = self.pipeline.as_ref().and_then(Pipeline::picture);
         let fps = picture.map_or(0.0, |picture| picture.fps);
-        let is_file = matches!(self.spec.source, SourceSpec::File { .. });
         if taken == 0 || self.nature.clocked {
             return Ok(true);
         }
-        if is_file && !self.nature.repeat {
+        if self.nature.seekable && !self.nature.repeat {
             return self.resume_file(taken, fps);
         }
         // Patterns and repeated files have no place to go on at, but time goes on.
@@ -356,9 +372,7 @@ impl Ingest {
             return Event::Tick;
         }
         // A container that cannot be sought in is read again from the beginning.
-        if let Some(pipeline) = self.pipeline.take() {
-            self.closing.push(close(pipeline));
-        }
+        self.abandon();
         self.open().unwrap_or(Event::Tick)
     }
 
@@ -370,9 +384,19 @@ impl Ingest {
                 self.give_up_hardware(&detail);
                 return self.open().unwrap_or(Event::Tick);
             }
+            // Anybody may send what cannot be used; the next sender may do better.
+            Fault::Unusable(detail) if self.nature.waits_for_sender => (SourceState::Lost, detail),
             Fault::Unusable(detail) => return Event::Unusable(detail),
             Fault::Refused(detail) => (SourceState::Refused, detail),
             Fault::Lost(detail) => (SourceState::Lost, detail),
+            Fault::Transport(detail) => {
+                if self.transport.try_other() {
+                    tracing::info!(detail, "trying the other transport");
+                    self.abandon();
+                    return self.open().unwrap_or(Event::Tick);
+                }
+                (SourceState::Refused, detail)
+            }
         };
         Event::Failed { state, detail }
     }
@@ -444,7 +468,9 @@ impl Ingest {
 
     /// Orders that may come at any time.
     fn hear(&mut self, message: ToWorker) {
-        if let ToWorker::Reconfigure { generation, role } = message {
+        if let ToWorker::Wanted(wanted) = message {
+            self.wanted = Some(wanted);
+        } else if let ToWorker::Reconfigure { generation, role } = message {
             let result = motion_of(&self.spec, &role).map(|motion| {
                 if *motion == self.spec.motion {
                     return Vec::new();
@@ -482,12 +508,17 @@ impl Ingest {
         if time_ns.is_some_and(|time_ns| time_ns < self.skip_before_ns) {
             return Ok(false);
         }
+        let resized = self
+            .pipeline
+            .as_ref()
+            .is_some_and(|open| open.begins_resized(sample));
         self.learn();
         let Some(size) = self.size else {
             return Err(Failure::failed("a picture came before its size"));
         };
-        let pts_ns = self.timeline.stamp(time_ns);
-        let discontinuity = std::mem::take(&mut self.discontinuity);
+        let clock_ns = self.nature.clocked.then(monotonic_ns);
+        let pts_ns = self.timeline.stamp(time_ns, clock_ns);
+        let discontinuity = std::mem::take(&mut self.discontinuity) || resized;
         self.output.publish(sample, size, pts_ns, discontinuity)?;
         self.pass_frames += 1;
         Ok(true)
@@ -495,7 +526,7 @@ impl Ingest {
 
     /// Tells the supervisor what the first frame of a session has made known.
     fn learn(&mut self) {
-        let Some(info) = self.pipeline.as_ref().and_then(|open| self.describe(open)) else {
+        let Some(info) = self.describe() else {
             return;
         };
         if self.info.as_ref() == Some(&info) {
@@ -504,76 +535,19 @@ impl Ingest {
         if let Some(interval_ns) = time_of_frame(1, info.fps) {
             self.timeline.set_interval(interval_ns);
         }
+        let known = self.info.as_ref().map(|info| info.source_size);
+        if known.is_some_and(|known| known != info.source_size) {
+            self.output.book().update(|book| book.size_changes += 1);
+        }
         self.size = Some(info.size);
         self.control.send(FromWorker::Source(info.clone()));
         self.info = Some(info);
     }
 
-    fn describe(&self, pipeline: &Pipeline) -> Option<SourceInfo> {
-        let Picture {
-            source_size,
-            size,
-            fps,
-        } = pipeline.picture()?;
-        let decoder = pipeline.decoder();
-        Some(SourceInfo {
-            source_size,
-            size,
-            fps,
-            frames_total: self.frames_total(pipeline, fps),
-            decoder: decoder.name,
-            hardware: decoder.hardware,
-        })
+    fn describe(&self) -> Option<SourceInfo> {
+        let pipeline = self.pipeline.as_ref()?;
+        describe(&self.spec.source, pipeline, self.transport.name())
     }
-
-    /// Frames of a finite source: exact for patterns and for files of a constant rate. Other
-    /// files are estimated by their nominal rate; only their end says how many there were.
-    fn frames_total(&self, pipeline: &Pipeline, fps: f64) -> Option<u64> {
-        match self.spec.source {
-            SourceSpec::Test { frames, .. } => frames,
-            SourceSpec::File { repeat: false, .. } => {
-                let frames = pipeline.duration()?.as_secs_f64() * fps;
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    clippy::cast_sign_loss,
-                    reason = "a float saturates, and neither factor is negative"
-                )]
-                let frames = frames.round() as u64;
-                (frames > 0).then_some(frames)
-            }
-            SourceSpec::File { .. } | SourceSpec::Rtsp { .. } => None,
-        }
-    }
-
-    /// What is ready, in one line.
-    fn description(&self) -> String {
-        let info = self.pipeline.as_ref().and_then(|open| self.describe(open));
-        let Some(info) = info else {
-            return self.name.clone();
-        };
-        let decoder = match (info.decoder.as_str(), info.hardware) {
-            ("", _) => String::new(),
-            (name, true) => format!(" by hardware decoder {name}"),
-            (name, false) => format!(" by software decoder {name}"),
-        };
-        let frames = info
-            .frames_total
-            .map_or_else(String::new, |frames| format!(", {frames} frames"));
-        format!(
-            "{}: {}{decoder}, {} fps{frames}",
-            self.name,
-            info.source_size,
-            (info.fps * 100.0).round() / 100.0
-        )
-    }
-}
-
-/// When frame `index` of a constant rate is due; `None` without a rate.
-fn time_of_frame(index: u64, fps: f64) -> Option<u64> {
-    #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 frames")]
-    let seconds = index as f64 / fps;
-    let time = Duration::try_from_secs_f64(seconds).ok()?;
-    u64::try_from(time.as_nanos()).ok()
 }
 
 /// Closes a session on a thread of its own, which says when it is done.

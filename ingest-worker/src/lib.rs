@@ -12,10 +12,13 @@
 //! | [`pipeline`] | one session with a source: a `GStreamer` pipeline |
 //! | `sources`, `conversion` | what such a pipeline is made of |
 //! | [`fault`] | why a session broke, in words |
+//! | `description` | what is known of a source, in words |
+//! | `diagnosis` | why a server cannot be connected to |
 //! | [`decoder`] | which decoder is used, in hardware or software |
 //! | [`frame`] | the one copy from the decoder to the bus |
 //! | [`motion`] | how much of a picture moved: pure |
 //! | `nature` | what tells one source from another for the main loop |
+//! | [`transport`] | TCP or UDP, for a camera that takes only one: pure |
 //! | [`timeline`] | strictly increasing event time: pure |
 //! | [`output`] | the bus and the book |
 //! | [`reconfigure`] | what of a spec can change while frames flow: pure |
@@ -23,6 +26,8 @@
 
 mod conversion;
 pub mod decoder;
+mod description;
+mod diagnosis;
 pub mod fault;
 pub mod frame;
 pub mod ingest;
@@ -36,5 +41,6 @@ pub mod reconfigure;
 pub mod session;
 mod sources;
 pub mod timeline;
+pub mod transport;
 
 pub use ingest::run;

@@ -2,18 +2,39 @@
 
 use std::fmt;
 
-use contract::spec::Secret;
+use contract::spec::{Secret, SourceSpec, SrtMode, SrtSpec};
 
-/// An RTSP address taken apart, so that the password is given to the one element that
+/// What a kind of address begins with, and what it looks like.
+struct Shape {
+    schemes: &'static [&'static str],
+    example: &'static str,
+}
+
+const RTSP: Shape = Shape {
+    schemes: &["rtsp", "rtsps"],
+    example: "rtsp://host:port/path",
+};
+const RTMP: Shape = Shape {
+    schemes: &["rtmp", "rtmps"],
+    example: "rtmp://host:port/application/stream",
+};
+const HTTP: Shape = Shape {
+    schemes: &["http", "https"],
+    example: "http://host:port/path",
+};
+
+/// A network address taken apart, so that the password is given to the one element that
 /// needs it and is part of no text that anything else could print.
 #[derive(Clone)]
 pub struct Location {
-    /// The address without user and password: what `rtspsrc` is given.
+    /// The address without user and password: what the element that connects is given.
     address: String,
     /// What may be shown: the address without its query, which often holds a key.
     public: String,
     user: Option<String>,
     password: Option<String>,
+    /// What else must not be shown.
+    secrets: Vec<String>,
 }
 
 impl fmt::Debug for Location {
@@ -23,21 +44,35 @@ impl fmt::Debug for Location {
 }
 
 impl Location {
-    /// Takes `rtsp://user:password@host:port/path?query` apart.
-    ///
-    /// A user and password with reserved characters are percent-encoded (RFC 3986).
+    /// The location of a source in a network; `None` for all others.
     ///
     /// # Errors
     /// A text that says what is wrong, without the address.
-    pub fn parse(location: &Secret) -> Result<Self, String> {
+    pub fn of(source: &SourceSpec) -> Result<Option<Self>, String> {
+        match source {
+            SourceSpec::Rtsp { location, .. } => Self::parse(location, &RTSP).map(Some),
+            SourceSpec::Rtmp { location, .. } => Self::parse(location, &RTMP).map(Some),
+            SourceSpec::Http { location, .. } => Self::parse(location, &HTTP).map(Some),
+            SourceSpec::Srt(spec) => Ok(Some(Self::of_srt(spec))),
+            SourceSpec::File { .. }
+            | SourceSpec::Images { .. }
+            | SourceSpec::Udp { .. }
+            | SourceSpec::Device { .. }
+            | SourceSpec::Test { .. } => Ok(None),
+        }
+    }
+
+    /// Takes `rtsp://user:password@host:port/path?query` apart.
+    ///
+    /// A user and password with reserved characters are percent-encoded (RFC 3986).
+    fn parse(location: &Secret, shape: &Shape) -> Result<Self, String> {
         let text = location.expose();
-        let wrong =
-            |what: &str| format!("the camera's address {what}: write rtsp://host:port/path");
+        let wrong = |what: &str| format!("the address {what}: write {}", shape.example);
         let (scheme, rest) = text
             .split_once("://")
-            .ok_or_else(|| wrong("has no `rtsp://`"))?;
-        if !["rtsp", "rtsps", "rtspt", "rtspu", "rtsph"].contains(&scheme) {
-            return Err(wrong("does not begin with `rtsp://`"));
+            .ok_or_else(|| wrong("has no `://`"))?;
+        if !shape.schemes.contains(&scheme) {
+            return Err(wrong("is of another kind"));
         }
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);
@@ -54,12 +89,37 @@ impl Location {
             None => (None, None),
         };
         let shown = path.split(['?', '#']).next().unwrap_or_default();
+        let encoded = login.and_then(|login| login.split_once(':'));
+        let query = path.split_once('?').map(|(_, query)| query);
+        let secrets = [
+            query,
+            encoded.map(|(_, password)| password),
+            password.as_deref(),
+        ];
         Ok(Self {
             address: format!("{scheme}://{host}{path}"),
             public: format!("{scheme}://{host}{shown}"),
+            secrets: hidden(&secrets),
             user,
             password,
         })
+    }
+
+    fn of_srt(spec: &SrtSpec) -> Self {
+        let address = format!("srt://{}:{}", spec.host, spec.port);
+        let public = match spec.mode {
+            SrtMode::Caller => address.clone(),
+            SrtMode::Listener => format!("{address} (listening)"),
+        };
+        let secret = |secret: &'_ Option<Secret>| secret.as_ref().map(|it| it.expose().to_owned());
+        let secrets = [secret(&spec.passphrase), secret(&spec.stream_id)];
+        Self {
+            address,
+            public,
+            user: None,
+            password: None,
+            secrets: hidden(&secrets.each_ref().map(Option::as_deref)),
+        }
     }
 
     /// The address without user and password, for the element that connects.
@@ -83,22 +143,28 @@ impl Location {
     /// A text of somebody else's, without what must not be shown.
     #[must_use]
     pub fn scrub(&self, text: &str) -> String {
-        let mut clean = text.replace(&self.address, &self.public);
-        if let Some(query) = self.address.split_once('?').map(|(_, query)| query) {
-            clean = replace_unless_empty(&clean, query);
+        let mut clean = text.to_owned();
+        if self.address != self.public && self.address.starts_with(&self.public) {
+            clean = clean.replace(&self.address, &self.public);
         }
-        if let Some(password) = &self.password {
-            clean = replace_unless_empty(&clean, password);
+        for secret in &self.secrets {
+            clean = clean.replace(secret, "***");
         }
         clean
     }
 }
 
-fn replace_unless_empty(text: &str, secret: &str) -> String {
-    if secret.is_empty() {
-        return text.to_owned();
-    }
-    text.replace(secret, "***")
+/// Those that are there, the longest first: one may be a part of another.
+fn hidden(secrets: &[Option<&str>]) -> Vec<String> {
+    let mut hidden: Vec<_> = secrets
+        .iter()
+        .flatten()
+        .filter(|secret| !secret.is_empty())
+        .map(|secret| (*secret).to_owned())
+        .collect();
+    hidden.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    hidden.dedup();
+    hidden
 }
 
 /// Percent-decoding; what is no code stays as it is, as in a password that was not encoded.
@@ -122,7 +188,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Location, String> {
-        Location::parse(&Secret::new(text.to_owned()))
+        Location::parse(&Secret::new(text.to_owned()), &RTSP)
     }
 
     #[test]
@@ -156,5 +222,22 @@ mod tests {
         let text =
             location.scrub("cannot open rtsp://h/x?token=s3cret as a:hunter2 (token=s3cret)");
         assert_eq!(text, "cannot open rtsp://h/x as a:*** (***)");
+    }
+
+    #[test]
+    fn the_secrets_of_srt_are_hidden() {
+        let spec = SrtSpec {
+            mode: SrtMode::Caller,
+            host: "10.0.0.7".to_owned(),
+            port: 9000,
+            stream_id: Some(Secret::new("cam-1,key=abc".to_owned())),
+            passphrase: Some(Secret::new("correct horse".to_owned())),
+            key_bytes: None,
+            latency_ms: 125,
+        };
+        let location = Location::of(&SourceSpec::Srt(spec)).unwrap().unwrap();
+        assert_eq!(location.public(), "srt://10.0.0.7:9000");
+        let text = location.scrub("srt://10.0.0.7:9000 cam-1,key=abc with correct horse");
+        assert_eq!(text, "srt://10.0.0.7:9000 *** with ***");
     }
 }

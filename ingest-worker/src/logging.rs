@@ -9,10 +9,7 @@ use crate::location::Location;
 
 /// From now on `GStreamer` logs through `tracing`.
 pub(crate) fn forward(source: &SourceSpec) {
-    let location = match source {
-        SourceSpec::Rtsp { location, .. } => Location::parse(location).ok(),
-        SourceSpec::File { .. } | SourceSpec::Test { .. } => None,
-    };
+    let location = Location::of(source).ok().flatten();
     gst::log::remove_default_log_function();
     gst::log::add_log_function(move |category, level, _, _, _, object, message| {
         let text = message.get();

@@ -1,10 +1,9 @@
 //! One session with a source: a pipeline that ends in an appsink of I420 pictures.
 //!
 //! ```text
-//! filesrc  ─┐
-//! rtspsrc  ─┼─ decodebin ─ videoscale ─ videoconvert ─ capsfilter ─ appsink
-//!           │                   │
-//!           └ (videotestsrc) ───┘
+//! filesrc, rtspsrc, ... ─ decodebin ─ videoscale ─ videoconvert ─ capsfilter ─ appsink
+//!                                        │
+//! videotestsrc, pictures ────────────────┘
 //! ```
 //!
 //! Pictures are scaled before they are converted, so that only the pixels that
@@ -12,19 +11,21 @@
 //! nothing to do. Audio, subtitles and metadata are not decoded.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use contract::geometry::PixelSize;
-use contract::spec::{Pace, SourceSpec};
+use contract::spec::{Pace, SourceSpec, TlsVerification};
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 
 use crate::conversion::Conversion;
 use crate::decoder::DecoderInfo;
+use crate::diagnosis;
 use crate::fault::{Fault, Kind};
 use crate::location::Location;
-use crate::sources;
+use crate::sources::srt::Senders;
+use crate::sources::{self, Site};
 
 /// Decoded pictures waiting for the main loop: one being looked at, one to follow.
 pub const SINK_BUFFERS: u32 = 2;
@@ -59,10 +60,22 @@ pub(crate) struct Findings {
     pub(crate) decoder: DecoderInfo,
     pub(crate) picture: Option<Picture>,
     pub(crate) connected: bool,
+    /// Of the streams that an RTSP camera offers, one is of pictures.
+    pub(crate) offers_video: bool,
     /// Size of the compressed pictures, where their headers say it.
     pub(crate) coded_size: Option<PixelSize>,
     pub(crate) undecodable: Vec<String>,
     pub(crate) fault: Option<Fault>,
+    pub(crate) senders: Senders,
+    /// The pictures changed their size, and the first of the new ones is of this time.
+    pub(crate) resized: Option<Resized>,
+}
+
+/// Pictures of another size begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Resized {
+    /// Time of the first, where it has one.
+    pub(crate) pts: Option<gst::ClockTime>,
 }
 
 pub(crate) type Shared = Arc<Mutex<Findings>>;
@@ -93,6 +106,8 @@ pub struct Pipeline {
     findings: Shared,
     kind: Kind,
     location: Option<Location>,
+    /// How the server is trusted, where its element does not say what is wrong with it.
+    tls: Option<TlsVerification>,
 }
 
 impl Pipeline {
@@ -117,27 +132,15 @@ impl Pipeline {
             .qos(false)
             .enable_last_sample(false)
             .build();
-        let conversion = Conversion::add(&pipeline, &sink, plan, &findings)?;
-        let mut location = None;
-        let kind = match &plan.source {
-            SourceSpec::File { path, .. } => {
-                sources::add_file(&pipeline, conversion, path, &findings)?;
-                Kind::File
-            }
-            SourceSpec::Rtsp {
-                location: secret,
-                transport,
-            } => {
-                let parsed = Location::parse(secret).map_err(Fault::Unusable)?;
-                sources::add_camera(&pipeline, conversion, &parsed, *transport, &findings)?;
-                location = Some(parsed);
-                Kind::Camera
-            }
-            SourceSpec::Test { .. } => {
-                sources::add_pattern(&pipeline, &conversion, plan)?;
-                Kind::Pattern
-            }
+        let location = Location::of(&plan.source).map_err(Fault::Unusable)?;
+        let kind = sources::kind(&plan.source);
+        let site = Site {
+            pipeline: &pipeline,
+            findings: &findings,
+            kind,
         };
+        let conversion = Conversion::add(&pipeline, &sink, plan, &findings)?;
+        sources::add(&site, conversion, plan, location.as_ref())?;
         let session = Self {
             pipeline,
             bus,
@@ -145,11 +148,16 @@ impl Pipeline {
             findings,
             kind,
             location,
+            tls: match plan.source {
+                SourceSpec::Rtsp { tls, .. } | SourceSpec::Http { tls, .. } => Some(tls),
+                _ => None,
+            },
         };
         // A file is read up to its first picture; a live source gives none until it plays.
-        let state = match kind {
-            Kind::Camera => gst::State::Playing,
-            Kind::File | Kind::Pattern => gst::State::Paused,
+        let state = if kind.is_live() {
+            gst::State::Playing
+        } else {
+            gst::State::Paused
         };
         session.set_state(state)?;
         Ok(session)
@@ -190,7 +198,10 @@ impl Pipeline {
             return Some(if self.picture().is_some() {
                 Ok(())
             } else {
-                Err(Fault::no_video(&lock(&self.findings).undecodable))
+                Err(Fault::no_video(
+                    self.kind,
+                    &lock(&self.findings).undecodable,
+                ))
             });
         }
         None
@@ -232,12 +243,22 @@ impl Pipeline {
     fn take_fault(&self) -> Option<Fault> {
         let found = lock(&self.findings).fault.take();
         let fault = found.or_else(|| self.read_bus())?;
-        Some(match fault {
-            Fault::Unusable(text) => Fault::Unusable(self.scrub(&text)),
-            Fault::Refused(text) => Fault::Refused(self.scrub(&text)),
-            Fault::Lost(text) => Fault::Lost(self.scrub(&text)),
-            Fault::HardwareDecoder(text) => Fault::HardwareDecoder(self.scrub(&text)),
-        })
+        let fault = self.diagnosed(fault);
+        Some(fault.reworded(|text| self.scrub(text)))
+    }
+
+    /// A server that has not answered may not be there, or not be whom it says.
+    fn diagnosed(&self, fault: Fault) -> Fault {
+        if matches!(fault, Fault::Transport(_)) && !lock(&self.findings).offers_video {
+            return Fault::Lost("it offers no video stream".to_owned());
+        }
+        let unanswered = matches!(fault, Fault::Lost(_)) && !self.connected();
+        match (&self.location, self.tls) {
+            (Some(location), Some(tls)) if unanswered => {
+                diagnosis::connect(location, tls).unwrap_or(fault)
+            }
+            _ => fault,
+        }
     }
 
     fn read_bus(&self) -> Option<Fault> {
@@ -277,6 +298,27 @@ impl Pipeline {
     pub fn connected(&self) -> bool {
         let findings = lock(&self.findings);
         findings.connected || findings.picture.is_some()
+    }
+
+    /// A sender came and was turned away, and why; each is told once.
+    #[must_use]
+    pub fn turned_away(&self) -> Option<String> {
+        lock(&self.findings).senders.turned_away(Instant::now())
+    }
+
+    /// Whether this is the first picture since the source changed their size.
+    #[must_use]
+    pub fn begins_resized(&self, sample: &gst::SampleRef) -> bool {
+        let mut findings = lock(&self.findings);
+        let Some(resized) = findings.resized else {
+            return false;
+        };
+        let pts = sample.buffer().and_then(|buffer| buffer.pts());
+        let begins = pts.is_none() || resized.pts.is_none() || pts >= resized.pts;
+        if begins {
+            findings.resized = None;
+        }
+        begins
     }
 
     /// What is known of the pictures; `None` until the source has said it.
@@ -333,10 +375,17 @@ impl Drop for Pipeline {
 /// Pictures come when they are due, by the clock, and not as quickly as they are taken.
 fn follows_clock(source: &SourceSpec) -> bool {
     match source {
-        SourceSpec::File { pace, .. } => *pace == Pace::Live,
+        SourceSpec::File { pace, .. } | SourceSpec::Images { pace, .. } => *pace == Pace::Live,
+        // A file and the segments of HLS come as quickly as the network gives them.
+        SourceSpec::Http { .. } => true,
         // A camera's pictures are taken the moment they are decoded, and a live test
         // source sends each when it is due.
-        SourceSpec::Rtsp { .. } | SourceSpec::Test { .. } => false,
+        SourceSpec::Rtsp { .. }
+        | SourceSpec::Srt(_)
+        | SourceSpec::Rtmp { .. }
+        | SourceSpec::Udp { .. }
+        | SourceSpec::Device { .. }
+        | SourceSpec::Test { .. } => false,
     }
 }
 

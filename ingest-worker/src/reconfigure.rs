@@ -16,6 +16,7 @@ pub fn motion_of<'a>(current: &IngestSpec, wanted: &'a Role) -> Result<&'a Motio
         source,
         retry,
         no_frame_timeout_ms,
+        on_demand,
         motion,
         hardware_decoder,
         frames,
@@ -30,6 +31,7 @@ pub fn motion_of<'a>(current: &IngestSpec, wanted: &'a Role) -> Result<&'a Motio
             "`no_frame_timeout`",
             *no_frame_timeout_ms != current.no_frame_timeout_ms,
         ),
+        ("`on_demand`", *on_demand != current.on_demand),
         (
             "the use of hardware decoders",
             *hardware_decoder != current.hardware_decoder,
@@ -71,8 +73,10 @@ mod tests {
                 attempts: None,
                 interval_ms: 1000,
                 backoff: Backoff::Fixed,
+                max_interval_ms: 60_000,
             },
             no_frame_timeout_ms: 5000,
+            on_demand: None,
             motion: MotionSpec {
                 threshold: 12,
                 mask: Vec::new(),

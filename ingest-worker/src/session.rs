@@ -9,13 +9,16 @@ use std::time::Duration;
 use contract::control::SourceState;
 use contract::spec::{Backoff, RetrySpec};
 
-/// Longest wait between two sessions, however often it was doubled.
-const BACKOFF_MAX: Duration = Duration::from_secs(60);
 /// A source that has not answered in this time does not answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connected camera must give a frame in this time; a decoder waits for the next key
 /// frame, and cameras that save on them send one every ten seconds.
 const FIRST_FRAME_TIMEOUT: Duration = Duration::from_secs(15);
+/// Who waits for a sender listens again so soon after one has left: it may be back at once,
+/// and nobody is pestered by that.
+const LISTEN_AGAIN: Duration = Duration::from_millis(200);
+/// Senders that were turned away are told of so often: anybody may knock.
+const TURNED_AWAY_INTERVAL: Duration = Duration::from_secs(10);
 /// Each wait is made longer by up to one part in so many, so that the cameras of a
 /// recorder that was restarted do not all come back in the same moment.
 const JITTER_PART: u64 = 5;
@@ -27,6 +30,10 @@ pub struct Policy {
     pub retry: Option<RetrySpec>,
     /// No frame for so long, after the first, is a failure; `None`: never.
     pub no_frame_timeout: Option<Duration>,
+    /// It waits for a sender to come: that none does is no failure.
+    pub waits_for_sender: bool,
+    /// It is open only while it is wanted, and so long after; `None`: always.
+    pub linger: Option<Duration>,
     /// What makes this stream's jitter differ from another's.
     pub seed: u64,
 }
@@ -47,6 +54,10 @@ pub enum Event {
         /// What broke.
         detail: String,
     },
+    /// A sender came, was turned away, and another is waited for.
+    TurnedAway(String),
+    /// Whether anybody asks for the stream.
+    Wanted(bool),
     /// The source can never work, and why.
     Unusable(String),
     /// The source has ended for good, as files do.
@@ -83,12 +94,30 @@ pub enum Reason {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    Idle,
-    Connecting { since_ns: u64 },
-    Connected { since_ns: u64 },
-    Live { last_frame_ns: u64 },
-    Waiting { until_ns: u64 },
+    NotStarted,
+    /// Nobody asks for it; however soon somebody does, it is not opened before that time.
+    Idle {
+        not_before_ns: u64,
+    },
+    Connecting {
+        since_ns: u64,
+    },
+    Connected {
+        since_ns: u64,
+    },
+    Live {
+        last_frame_ns: u64,
+    },
+    Waiting {
+        until_ns: u64,
+    },
     Over,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Demand {
+    Wanted,
+    Unwanted { since_ns: u64 },
 }
 
 /// The state of one source.
@@ -96,6 +125,9 @@ enum State {
 pub struct Sessions {
     policy: Policy,
     state: State,
+    demand: Demand,
+    /// When it was last told that a sender was turned away.
+    turned_away_ns: Option<u64>,
     /// Failures since the last frame.
     failures: u32,
 }
@@ -104,9 +136,15 @@ impl Sessions {
     /// A source that was not opened yet.
     #[must_use]
     pub fn new(policy: Policy) -> Self {
+        let demand = match policy.linger {
+            None => Demand::Wanted,
+            Some(_) => Demand::Unwanted { since_ns: 0 },
+        };
         Self {
             policy,
-            state: State::Idle,
+            state: State::NotStarted,
+            demand,
+            turned_away_ns: None,
             failures: 0,
         }
     }
@@ -115,9 +153,15 @@ impl Sessions {
     pub fn step(&mut self, now_ns: u64, event: Event) -> Vec<Action> {
         match (self.state, event) {
             (State::Over, _) => Vec::new(),
-            (State::Idle, Event::Start) => self.open(now_ns),
+            (_, Event::Wanted(wanted)) => self.wanted(now_ns, wanted),
+            (State::NotStarted, Event::Start) => match self.demand {
+                Demand::Wanted => self.open(now_ns),
+                Demand::Unwanted { .. } => self.rest(),
+            },
+            (State::NotStarted | State::Idle { .. }, _) => Vec::new(),
+            (_, Event::Tick | Event::Frame) if self.has_lingered(now_ns) => self.rest(),
             (State::Waiting { until_ns }, Event::Tick) if now_ns >= until_ns => self.open(now_ns),
-            (State::Idle | State::Waiting { .. }, _) => Vec::new(),
+            (State::Waiting { .. }, _) => Vec::new(),
             (State::Connecting { .. }, Event::Connected) => {
                 self.state = State::Connected { since_ns: now_ns };
                 Vec::new()
@@ -134,6 +178,9 @@ impl Sessions {
                     last_frame_ns: now_ns,
                 };
                 vec![Action::Report(SourceState::Live, "frames come".to_owned())]
+            }
+            (State::Connecting { .. }, Event::TurnedAway(detail)) => {
+                self.turned_away(now_ns, detail)
             }
             (_, Event::Ended) => {
                 self.state = State::Over;
@@ -156,13 +203,75 @@ impl Sessions {
                 Some((state, detail)) => self.fail(now_ns, state, detail),
                 None => Vec::new(),
             },
-            (_, Event::Start | Event::Connected) => Vec::new(),
+            (_, Event::Start | Event::Connected | Event::TurnedAway(_)) => Vec::new(),
         }
+    }
+
+    fn wanted(&mut self, now_ns: u64, wanted: bool) -> Vec<Action> {
+        if self.policy.linger.is_none() {
+            return Vec::new();
+        }
+        match (wanted, self.demand) {
+            (true, _) => self.demand = Demand::Wanted,
+            (false, Demand::Wanted) => self.demand = Demand::Unwanted { since_ns: now_ns },
+            (false, Demand::Unwanted { .. }) => {}
+        }
+        match self.state {
+            // What was refused a moment ago is not asked again because a viewer is impatient.
+            State::Idle { not_before_ns } if wanted && now_ns < not_before_ns => {
+                self.state = State::Waiting {
+                    until_ns: not_before_ns,
+                };
+                let wait = Duration::from_nanos(not_before_ns - now_ns);
+                let detail = format!("it failed a moment ago; opening in {}", seconds(wait));
+                vec![Action::Report(SourceState::Connecting, detail)]
+            }
+            State::Idle { .. } if wanted => self.open(now_ns),
+            _ => Vec::new(),
+        }
+    }
+
+    fn has_lingered(&self, now_ns: u64) -> bool {
+        match (self.demand, self.policy.linger) {
+            (Demand::Unwanted { since_ns }, Some(linger)) => {
+                Duration::from_nanos(now_ns.saturating_sub(since_ns)) >= linger
+            }
+            _ => false,
+        }
+    }
+
+    /// Nobody asks for it.
+    fn rest(&mut self) -> Vec<Action> {
+        let not_before_ns = match self.state {
+            State::Waiting { until_ns } => until_ns,
+            _ => 0,
+        };
+        let open = matches!(
+            self.state,
+            State::Connecting { .. } | State::Connected { .. } | State::Live { .. }
+        );
+        self.state = State::Idle { not_before_ns };
+        let close = open.then_some(Action::Close);
+        let detail = "nobody asks for it".to_owned();
+        let report = Action::Report(SourceState::Idle, detail);
+        close.into_iter().chain([report]).collect()
+    }
+
+    fn turned_away(&mut self, now_ns: u64, detail: String) -> Vec<Action> {
+        let recently = self.turned_away_ns.is_some_and(|told_ns| {
+            Duration::from_nanos(now_ns.saturating_sub(told_ns)) < TURNED_AWAY_INTERVAL
+        });
+        if recently {
+            return Vec::new();
+        }
+        self.turned_away_ns = Some(now_ns);
+        vec![Action::Report(SourceState::Refused, detail)]
     }
 
     fn open(&mut self, now_ns: u64) -> Vec<Action> {
         self.state = State::Connecting { since_ns: now_ns };
         let detail = match self.failures {
+            _ if self.policy.waits_for_sender => "waiting for its sender".to_owned(),
             0 => "opening".to_owned(),
             failures => format!("opening again after {failures} failure(s)"),
         };
@@ -179,6 +288,7 @@ impl Sessions {
             Duration::from_nanos(now_ns.saturating_sub(since_ns)) >= limit
         };
         match state {
+            State::Connecting { .. } if self.policy.waits_for_sender => None,
             State::Connecting { since_ns } if over(since_ns, CONNECT_TIMEOUT) => Some((
                 SourceState::Lost,
                 format!("no answer for {}", seconds(CONNECT_TIMEOUT)),
@@ -219,7 +329,7 @@ impl Sessions {
                 Action::GiveUp(reason, gone),
             ];
         };
-        let wait = self.wait(retry);
+        let wait = self.wait(retry, state);
         let until_ns = now_ns.saturating_add(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX));
         let of = retry
             .attempts
@@ -234,13 +344,19 @@ impl Sessions {
     }
 
     /// The wait after the `failures`-th failure in a row.
-    fn wait(&self, retry: &RetrySpec) -> Duration {
+    fn wait(&self, retry: &RetrySpec, state: SourceState) -> Duration {
+        if self.policy.waits_for_sender && self.failures == 1 {
+            return LISTEN_AGAIN;
+        }
         let interval = Duration::from_millis(retry.interval_ms);
+        let longest = Duration::from_millis(retry.max_interval_ms).max(interval);
         let wait = match retry.backoff {
+            // Cameras lock an account after a few wrong passwords.
+            _ if state == SourceState::Refused => longest,
             Backoff::Fixed => interval,
             Backoff::Exponential => {
                 let doublings = self.failures.saturating_sub(1).min(16);
-                interval.saturating_mul(1 << doublings).min(BACKOFF_MAX)
+                interval.saturating_mul(1 << doublings).min(longest)
             }
         };
         let part = wait / u32::try_from(JITTER_PART).unwrap_or(1);
@@ -263,228 +379,4 @@ fn seconds(duration: Duration) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECOND: u64 = 1_000_000_000;
-
-    /// A source with a clock of its own.
-    struct Fake {
-        sessions: Sessions,
-        now_ns: u64,
-    }
-
-    impl Fake {
-        fn camera(attempts: Option<u32>, backoff: Backoff) -> Self {
-            Self::new(Policy {
-                retry: Some(RetrySpec {
-                    attempts,
-                    interval_ms: 5000,
-                    backoff,
-                }),
-                no_frame_timeout: Some(Duration::from_secs(3)),
-                seed: 7,
-            })
-        }
-
-        fn new(policy: Policy) -> Self {
-            let mut fake = Self {
-                sessions: Sessions::new(policy),
-                now_ns: 100 * SECOND,
-            };
-            assert_eq!(fake.step(Event::Tick), []);
-            let opened = fake.step(Event::Start);
-            assert_eq!(
-                opened,
-                [
-                    Action::Report(SourceState::Connecting, "opening".to_owned()),
-                    Action::Open
-                ]
-            );
-            fake
-        }
-
-        fn step(&mut self, event: Event) -> Vec<Action> {
-            self.sessions.step(self.now_ns, event)
-        }
-
-        fn lose(&mut self) -> Vec<Action> {
-            self.step(Event::Failed {
-                state: SourceState::Lost,
-                detail: "broken".to_owned(),
-            })
-        }
-
-        /// Seconds, in steps of 10 ms, until time alone makes something happen.
-        fn wait(&mut self) -> (f64, Vec<Action>) {
-            let begin_ns = self.now_ns;
-            for _ in 0..20_000 {
-                self.now_ns += SECOND / 100;
-                let actions = self.step(Event::Tick);
-                if !actions.is_empty() {
-                    let waited = Duration::from_nanos(self.now_ns - begin_ns);
-                    return (waited.as_secs_f64(), actions);
-                }
-            }
-            panic!("nothing happens in 200 s");
-        }
-    }
-
-    fn states(actions: &[Action]) -> Vec<SourceState> {
-        let reported = |action: &Action| match action {
-            Action::Report(state, _) => Some(*state),
-            _ => None,
-        };
-        actions.iter().filter_map(reported).collect()
-    }
-
-    #[test]
-    fn a_lost_camera_is_opened_again_after_the_interval() {
-        let mut fake = Fake::camera(Some(5), Backoff::Fixed);
-        fake.step(Event::Connected);
-        assert_eq!(states(&fake.step(Event::Frame)), [SourceState::Live]);
-        assert_eq!(fake.step(Event::Frame), []);
-        let lost = fake.lose();
-        assert_eq!(lost[0], Action::Close);
-        assert_eq!(states(&lost), [SourceState::Lost]);
-        let (waited, opened) = fake.wait();
-        assert!((5.0..=6.01).contains(&waited), "{waited}");
-        assert_eq!(opened[1], Action::Open);
-    }
-
-    #[test]
-    fn it_is_given_up_after_so_many_failures_in_a_row() {
-        let mut fake = Fake::camera(Some(3), Backoff::Fixed);
-        for _ in 0..2 {
-            assert_eq!(states(&fake.lose()), [SourceState::Lost]);
-            fake.wait();
-        }
-        // A frame forgives all that was.
-        fake.step(Event::Frame);
-        for _ in 0..2 {
-            assert_eq!(states(&fake.lose()), [SourceState::Lost]);
-            fake.wait();
-        }
-        let last = fake.lose();
-        assert_eq!(states(&last), [SourceState::Lost, SourceState::Gone]);
-        assert_eq!(
-            last[3],
-            Action::GiveUp(
-                Reason::Lost,
-                "broken; given up after 3 failures in a row".to_owned()
-            )
-        );
-        fake.now_ns += 1000 * SECOND;
-        assert_eq!(fake.step(Event::Tick), []);
-        assert_eq!(fake.step(Event::Frame), []);
-    }
-
-    #[test]
-    fn without_a_limit_it_is_tried_for_ever() {
-        let mut fake = Fake::camera(None, Backoff::Fixed);
-        for _ in 0..100 {
-            assert_eq!(fake.lose().len(), 2);
-            fake.wait();
-        }
-    }
-
-    #[test]
-    fn waits_double_up_to_a_minute() {
-        let mut fake = Fake::camera(None, Backoff::Exponential);
-        for expected in [5.0, 10.0, 20.0, 40.0, 60.0, 60.0, 60.0] {
-            fake.lose();
-            let (waited, _) = fake.wait();
-            let range = expected..=expected * 1.2 + 0.01;
-            assert!(range.contains(&waited), "{waited} is not in {range:?}");
-        }
-    }
-
-    #[test]
-    fn streams_do_not_wait_alike() {
-        let mut waits: Vec<_> = (0..20)
-            .map(|seed| {
-                let mut fake = Fake::camera(None, Backoff::Fixed);
-                fake.sessions.policy.seed = seed;
-                fake.lose();
-                format!("{:.2}", fake.wait().0)
-            })
-            .collect();
-        waits.sort();
-        waits.dedup();
-        assert!(waits.len() > 15, "{waits:?}");
-    }
-
-    #[test]
-    fn a_frozen_camera_is_stalled_and_opened_again() {
-        let mut fake = Fake::camera(Some(5), Backoff::Fixed);
-        fake.step(Event::Connected);
-        fake.step(Event::Frame);
-        fake.now_ns += 2 * SECOND;
-        assert_eq!(fake.step(Event::Frame), []);
-        let (waited, stalled) = fake.wait();
-        assert!((3.0..3.1).contains(&waited), "{waited}");
-        assert_eq!(stalled[0], Action::Close);
-        assert_eq!(states(&stalled), [SourceState::Stalled]);
-        assert_eq!(states(&fake.wait().1), [SourceState::Connecting]);
-    }
-
-    #[test]
-    fn a_camera_that_never_answers_is_lost_and_one_that_never_sends_is_stalled() {
-        let mut silent = Fake::camera(Some(5), Backoff::Fixed);
-        let (waited, actions) = silent.wait();
-        assert!((10.0..10.1).contains(&waited), "{waited}");
-        assert_eq!(states(&actions), [SourceState::Lost]);
-
-        let mut blind = Fake::camera(Some(5), Backoff::Fixed);
-        blind.step(Event::Connected);
-        let (waited, actions) = blind.wait();
-        assert!((15.0..15.1).contains(&waited), "{waited}");
-        assert_eq!(states(&actions), [SourceState::Stalled]);
-    }
-
-    #[test]
-    fn a_refusal_is_told_as_such() {
-        let mut fake = Fake::camera(Some(2), Backoff::Fixed);
-        let refuse = || Event::Failed {
-            state: SourceState::Refused,
-            detail: "wrong password".to_owned(),
-        };
-        assert_eq!(states(&fake.step(refuse())), [SourceState::Refused]);
-        fake.wait();
-        assert_eq!(
-            states(&fake.step(refuse())),
-            [SourceState::Refused, SourceState::Gone]
-        );
-    }
-
-    #[test]
-    fn what_can_never_work_is_not_tried_again() {
-        let mut fake = Fake::camera(None, Backoff::Fixed);
-        let actions = fake.step(Event::Unusable("no decoder".to_owned()));
-        assert_eq!(states(&actions), [SourceState::Gone]);
-        let given_up = Action::GiveUp(Reason::Unusable, "no decoder".to_owned());
-        assert_eq!(actions.last(), Some(&given_up));
-    }
-
-    #[test]
-    fn a_file_ends_and_is_not_tried_again() {
-        let file = || {
-            Fake::new(Policy {
-                retry: None,
-                no_frame_timeout: None,
-                seed: 0,
-            })
-        };
-        let mut ended = file();
-        ended.step(Event::Frame);
-        ended.now_ns += 1000 * SECOND;
-        assert_eq!(ended.step(Event::Tick), []);
-        let actions = ended.step(Event::Ended);
-        assert_eq!(states(&actions), [SourceState::Gone]);
-        assert_eq!(actions.last(), Some(&Action::Finish));
-
-        let broken = file().lose();
-        let given_up = Action::GiveUp(Reason::Lost, "broken".to_owned());
-        assert_eq!(broken.last(), Some(&given_up));
-    }
-}
+mod tests;

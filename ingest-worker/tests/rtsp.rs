@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 use contract::clock::monotonic_ns;
 use contract::control::{FromWorker, SourceState, ToWorker};
 use contract::exit::WorkerExit;
-use contract::spec::{QueuePolicy, RtspTransport, Secret, SourceSpec};
-use support::{PATIENCE, Stream};
-use testkit::camera::{Authentication, CameraOptions, RtspCamera};
+use contract::spec::{QueuePolicy, RtspTransport, Secret, SourceSpec, TlsVerification};
+use support::{PATIENCE, Stream, drain, expect_states};
+use testkit::camera::{Authentication, CameraOptions, Media, RtspCamera};
+use testkit::process::Launch;
 use testkit::wait_until;
 use testkit::worker::WorkerProcess;
 
@@ -24,6 +25,8 @@ fn source(location: String) -> SourceSpec {
     SourceSpec::Rtsp {
         location: Secret::new(location),
         transport: RtspTransport::Tcp,
+        latency_ms: 100,
+        tls: TlsVerification::Verify,
     }
 }
 
@@ -34,30 +37,6 @@ fn with_password(authentication: Authentication) -> CameraOptions {
     }
 }
 
-/// The states reported, waited for until they are these.
-fn expect_states(worker: &WorkerProcess, expected: &[SourceState]) -> Vec<(SourceState, String)> {
-    let states = || worker.source_states().into_iter().map(|(state, _)| state);
-    wait_until(PATIENCE, || states().count() >= expected.len());
-    assert_eq!(
-        states().collect::<Vec<_>>(),
-        expected,
-        "{:#?}\n{}",
-        worker.source_states(),
-        worker.process.stderr()
-    );
-    worker.source_states()
-}
-
-fn drain(mut worker: WorkerProcess, stream: &mut Stream) {
-    worker.send(&ToWorker::Drain);
-    stream.rest();
-    assert_eq!(
-        worker.process.exit_code(PATIENCE),
-        WorkerExit::Drained.code()
-    );
-    stream.closed_book();
-}
-
 #[test]
 fn frames_come_and_are_dated_by_the_monotonic_clock() {
     for transport in [RtspTransport::Tcp, RtspTransport::Udp] {
@@ -65,6 +44,8 @@ fn frames_come_and_are_dated_by_the_monotonic_clock() {
         let source = SourceSpec::Rtsp {
             location: Secret::new(camera.location()),
             transport,
+            latency_ms: 100,
+            tls: TlsVerification::Verify,
         };
         let mut stream = Stream::new(source, QueuePolicy::DropOldest);
         let worker = stream.started();
@@ -216,4 +197,125 @@ fn a_worker_leaves_at_once_while_its_camera_is_frozen() {
     );
     let took = begin.elapsed();
     assert!(took < Duration::from_millis(1500), "{took:?}");
+}
+
+fn automatic(location: String, tls: TlsVerification) -> SourceSpec {
+    SourceSpec::Rtsp {
+        location: Secret::new(location),
+        transport: RtspTransport::Auto,
+        latency_ms: 100,
+        tls,
+    }
+}
+
+fn transport_of(worker: &WorkerProcess) -> String {
+    worker.expect(PATIENCE, |message| match message {
+        FromWorker::Source(info) => Some(info.transport.clone()),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_camera_that_refuses_tcp_is_asked_for_udp_at_once() {
+    for udp_only in [false, true] {
+        let camera = RtspCamera::start(CameraOptions {
+            udp_only,
+            ..CameraOptions::default()
+        });
+        let source = automatic(camera.location(), TlsVerification::Verify);
+        let mut stream = Stream::new(source, QueuePolicy::DropOldest);
+        let worker = stream.started();
+        stream.take(5);
+        let expected = if udp_only { "udp" } else { "tcp" };
+        assert_eq!(transport_of(&worker), expected);
+        expect_states(&worker, &[SourceState::Connecting, SourceState::Live]);
+        drain(worker, &mut stream);
+    }
+}
+
+#[test]
+fn a_certificate_that_nobody_signed_is_refused_unless_any_will_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).display().to_string();
+    let (key, certificate, both) = (at("key.pem"), at("certificate.pem"), at("both.pem"));
+    let mut openssl = Launch::new(std::path::Path::new("/usr/bin/openssl"))
+        .arguments("req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1".split(' '))
+        .arguments(["-keyout", &key, "-out", &certificate])
+        .start();
+    assert_eq!(openssl.exit_code(PATIENCE), 0, "{}", openssl.stderr());
+    let pem = [&key, &certificate].map(|path| std::fs::read(path).unwrap());
+    std::fs::write(&both, pem.concat()).unwrap();
+    let camera = RtspCamera::start(CameraOptions {
+        certificate: Some(both.into()),
+        ..CameraOptions::default()
+    });
+
+    let source = automatic(camera.location(), TlsVerification::Verify);
+    let mut stream = Stream::new(source, QueuePolicy::DropOldest);
+    let worker = stream.started();
+    let text = support::expect_state(&worker, 0, SourceState::Refused);
+    assert!(
+        text.contains("certificate") && text.contains("tls: any"),
+        "{text}"
+    );
+    drain(worker, &mut stream);
+
+    let source = automatic(camera.location(), TlsVerification::Any);
+    let mut stream = Stream::new(source, QueuePolicy::DropOldest);
+    let worker = stream.started();
+    stream.take(5);
+    drain(worker, &mut stream);
+}
+
+#[test]
+fn a_camera_that_comes_back_with_another_size_and_codec_goes_on_at_the_first_size() {
+    let mut camera = RtspCamera::start(CameraOptions::default());
+    let source = automatic(camera.location(), TlsVerification::Verify);
+    let mut stream = Stream::with(source, QueuePolicy::DropOldest, |spec| {
+        spec.retry.attempts = None;
+    });
+    let worker = stream.started();
+    let size = stream.take(5)[4].size;
+    for (media, width, decoder) in [
+        (Media::H265, 640, "avdec_h265"),
+        (Media::Jpeg, 320, "jpegdec"),
+    ] {
+        camera.kill();
+        camera.change(|options| {
+            options.media = media;
+            options.size.width = width;
+        });
+        camera.restart();
+        let first = stream.rest_until_discontinuity();
+        assert_eq!(first.size, size);
+        let decoders = || {
+            let told = worker.received().into_iter();
+            told.filter_map(|message| match message {
+                FromWorker::Source(info) => Some(info.decoder),
+                _ => None,
+            })
+            .last()
+        };
+        assert!(
+            wait_until(PATIENCE, || decoders().as_deref() == Some(decoder)),
+            "{:?}",
+            decoders()
+        );
+    }
+    assert_eq!(stream.book.read().size_changes, 2);
+    drain(worker, &mut stream);
+}
+
+#[test]
+fn a_camera_without_pictures_is_told() {
+    let camera = RtspCamera::start(CameraOptions {
+        media: Media::Sound,
+        ..CameraOptions::default()
+    });
+    let source = automatic(camera.location(), TlsVerification::Verify);
+    let mut stream = Stream::new(source, QueuePolicy::DropOldest);
+    let worker = stream.started();
+    let text = support::expect_state(&worker, 0, SourceState::Lost);
+    assert!(text.contains("no video stream"), "{text}");
+    drain(worker, &mut stream);
 }

@@ -10,7 +10,7 @@ use contract::geometry::PixelSize;
 use contract::name::{ModelName, RunId, StreamName, WorkerId};
 use contract::spec::{
     BusSpec, DepthView, FrameServiceSpec, GatewaySpec, GatewayStreamSpec, InferSpec,
-    InferStreamSpec, IngestSpec, OverlaySpec, Protocol, QueuePolicy, RenderCropsSpec,
+    InferStreamSpec, IngestSpec, OnDemandSpec, OverlaySpec, Protocol, QueuePolicy, RenderCropsSpec,
     RenderModelSpec, RenderSpec, Role, RuleSource, WorkerSpec,
 };
 use frame_bus::budget;
@@ -181,6 +181,9 @@ impl Planner<'_> {
             source: stream.source.spec(),
             retry: stream.retry.spec(),
             no_frame_timeout_ms: millis(stream.no_frame_timeout),
+            on_demand: stream.on_demand.map(|linger| OnDemandSpec {
+                linger_ms: millis(linger),
+            }),
             motion: stream.motion.spec(),
             hardware_decoder: stream.hardware_decoder,
             frames: self.frames(name, stream),

@@ -33,6 +33,38 @@ pub struct CameraOptions {
     pub fps: u32,
     /// User, password and how it asks for them.
     pub login: Option<(String, String, Authentication)>,
+    /// What it sends instead of H.264.
+    pub media: Media,
+    /// It refuses TCP (461), as some cameras do.
+    pub udp_only: bool,
+    /// It speaks TLS only, with this certificate and key in one PEM file.
+    pub certificate: Option<PathBuf>,
+}
+
+/// What a camera without a clip sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Media {
+    /// H.264
+    H264,
+    /// H.265
+    H265,
+    /// Motion JPEG
+    Jpeg,
+    /// Sound and no picture.
+    Sound,
+}
+
+impl Media {
+    /// Its name on the command line of the camera.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::H264 => "h264",
+            Self::H265 => "h265",
+            Self::Jpeg => "jpeg",
+            Self::Sound => "sound",
+        }
+    }
 }
 
 impl Default for CameraOptions {
@@ -45,6 +77,9 @@ impl Default for CameraOptions {
             },
             fps: 25,
             login: None,
+            media: Media::H264,
+            udp_only: false,
+            certificate: None,
         }
     }
 }
@@ -95,7 +130,11 @@ impl RtspCamera {
     /// Its address, without user and password.
     #[must_use]
     pub fn location(&self) -> String {
-        format!("rtsp://127.0.0.1:{}/stream", self.port)
+        let scheme = match self.options.certificate {
+            Some(_) => "rtsps",
+            None => "rtsp",
+        };
+        format!("{scheme}://127.0.0.1:{}/stream", self.port)
     }
 
     /// Its address with a user and a password, right or wrong.
@@ -125,6 +164,11 @@ impl RtspCamera {
         self.process = None;
     }
 
+    /// What it is when it is started again.
+    pub fn change(&mut self, change: impl FnOnce(&mut CameraOptions)) {
+        change(&mut self.options);
+    }
+
     /// Starts it again on the same port, killing it first where it runs.
     ///
     /// # Panics
@@ -139,6 +183,14 @@ impl RtspCamera {
         launch = launch
             .arguments(["--size", &self.options.size.to_string()])
             .arguments(["--fps", &self.options.fps.to_string()]);
+        launch = launch.arguments(["--media", self.options.media.as_str()]);
+        if self.options.udp_only {
+            launch = launch.arguments(["--udp-only"]);
+        }
+        if let Some(certificate) = &self.options.certificate {
+            let path = certificate.to_str().expect("a UTF-8 path");
+            launch = launch.arguments(["--certificate", path]);
+        }
         if let Some((user, password, authentication)) = &self.options.login {
             launch = launch.arguments(["--user", user, "--password", password]);
             if *authentication == Authentication::Digest {

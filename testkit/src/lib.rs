@@ -6,8 +6,10 @@
 pub mod burnt_clock;
 pub mod camera;
 pub mod clip;
+pub mod http;
 pub mod leftovers;
 pub mod process;
+pub mod rtmp;
 pub mod wait;
 pub mod worker;
 

@@ -79,6 +79,8 @@ counters! {
         source_errors,
         /// Notifications sent to consumers.
         wakeups_sent,
+        /// Times the source changed the size of its pictures; frames stay at the stream's size.
+        size_changes,
     }
 }
 

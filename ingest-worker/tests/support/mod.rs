@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use contract::control::ToWorker;
+use contract::control::{SourceState, ToWorker};
+use contract::exit::WorkerExit;
 use contract::geometry::PixelSize;
 use contract::ledger::{Counters, IngestCounters};
 use contract::motion::Cells;
@@ -17,8 +18,9 @@ use contract::spec::{
 };
 use frame_bus::{Arrivals, BookReader, Bus, Frame, FrameSubscriber, Incoming, Listener};
 use tempfile::TempDir;
-use testkit::leftovers;
+use testkit::process::{Launch, Process};
 use testkit::worker::WorkerProcess;
+use testkit::{leftovers, wait_until};
 
 /// No step of a test takes longer, on a machine that is busy with other tests.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -80,7 +82,9 @@ impl Stream {
                 attempts: Some(5),
                 interval_ms: 300,
                 backoff: Backoff::Fixed,
+                max_interval_ms: 300,
             },
+            on_demand: None,
             no_frame_timeout_ms: 1500,
             motion: MotionSpec {
                 threshold: 12,
@@ -165,7 +169,11 @@ impl Stream {
                 }
                 Some(Incoming::Invalid { reason, .. }) => panic!("{reason}"),
                 None => {
-                    assert!(Instant::now() < deadline, "no frame comes");
+                    assert!(
+                        Instant::now() < deadline,
+                        "no frame comes: {:?}",
+                        self.book.read()
+                    );
                     self.listener.wait(Duration::from_millis(500)).unwrap();
                 }
             }
@@ -208,6 +216,112 @@ impl Stream {
         assert_eq!(book.in_flight(), 0, "{book:?}");
         book
     }
+}
+
+/// The states reported, waited for until they are these.
+pub(crate) fn expect_states(
+    worker: &WorkerProcess,
+    expected: &[SourceState],
+) -> Vec<(SourceState, String)> {
+    let states = || worker.source_states().into_iter().map(|(state, _)| state);
+    wait_until(PATIENCE, || states().count() >= expected.len());
+    assert_eq!(
+        states().collect::<Vec<_>>(),
+        expected,
+        "{:#?}\n{}",
+        worker.source_states(),
+        worker.process.stderr()
+    );
+    worker.source_states()
+}
+
+/// Waits for a state that is reported after `begin` others, and gives its text.
+pub(crate) fn expect_state(worker: &WorkerProcess, begin: usize, expected: SourceState) -> String {
+    let find = || {
+        let states = worker.source_states().into_iter().skip(begin);
+        states
+            .filter(|(state, _)| *state == expected)
+            .map(|(_, text)| text)
+            .next()
+    };
+    assert!(
+        wait_until(PATIENCE, || find().is_some()),
+        "{expected:?} does not come: {:#?}\n{}",
+        worker.source_states(),
+        worker.process.stderr()
+    );
+    find().unwrap()
+}
+
+pub(crate) fn drain(mut worker: WorkerProcess, stream: &mut Stream) -> IngestCounters {
+    worker.send(&ToWorker::Drain);
+    stream.rest();
+    assert_eq!(
+        worker.process.exit_code(PATIENCE),
+        WorkerExit::Drained.code()
+    );
+    stream.closed_book()
+}
+
+/// `ffmpeg` with these arguments, words apart from each other by spaces.
+pub(crate) fn ffmpeg(arguments: &str) -> Process {
+    Launch::new(Path::new("/usr/bin/ffmpeg"))
+        .arguments(["-nostdin", "-v", "error", "-y"])
+        .arguments(arguments.split_whitespace())
+        .start()
+}
+
+/// Runs `ffmpeg` to its end.
+pub(crate) fn ffmpeg_done(arguments: &str) {
+    let mut process = ffmpeg(arguments);
+    let code = process.exit_code(PATIENCE);
+    assert_eq!(code, 0, "ffmpeg {arguments}: {}", process.stderr());
+}
+
+/// A red picture at 25 frames a second in real time, as H.264 with a key frame each half second.
+pub(crate) const LIVE_RED: &str = "-re -f lavfi -i color=red:size=320x240:rate=25 -pix_fmt yuv420p \
+     -c:v libx264 -preset ultrafast -tune zerolatency -g 12 -bf 0";
+
+/// A UDP port of 127.0.0.1 that nobody listens on at the moment.
+pub(crate) fn free_udp_port() -> u16 {
+    let socket = std::net::UdpSocket::bind(("127.0.0.1", 0)).unwrap();
+    socket.local_addr().unwrap().port()
+}
+
+/// Mean of the luma and of both chroma planes of a picture.
+pub(crate) fn means(seen: &Seen) -> [u8; 3] {
+    let (luma, chroma) = (
+        seen.size.width * seen.size.height,
+        seen.size.width.div_ceil(2) * seen.size.height.div_ceil(2),
+    );
+    let (luma, chroma) = (luma as usize, chroma as usize);
+    let mean = |plane: &[u8]| {
+        let sum: u64 = plane.iter().map(|value| u64::from(*value)).sum();
+        u8::try_from(sum / plane.len() as u64).unwrap()
+    };
+    let (y, rest) = seen.pixels.split_at(luma);
+    [mean(y), mean(&rest[..chroma]), mean(&rest[chroma..])]
+}
+
+/// Red as ITU-R BT.601 or BT.709 code it.
+pub(crate) fn assert_red(seen: &Seen) {
+    let [y, u, v] = means(seen);
+    let red = (50..=95).contains(&y) && (80..=115).contains(&u) && v > 220;
+    assert!(red, "not red: {:?}", [y, u, v]);
+}
+
+/// Event time goes on at 25 frames a second, whatever was missed, and is near the clock.
+pub(crate) fn assert_rate(seen: &[Seen]) {
+    for pair in seen.windows(2) {
+        assert!(pair[0].pts_ms < pair[1].pts_ms, "event time goes on");
+    }
+    let (first, last) = (&seen[0], seen.last().unwrap());
+    let numbers = last.sequence_number - first.sequence_number;
+    let mean = (last.pts_ms - first.pts_ms) as f64 / numbers as f64;
+    assert!((mean - 40.0).abs() < 6.0, "{mean} ms between frames");
+    let now_ms = contract::clock::monotonic_ns() / 1_000_000;
+    let off_ms = now_ms.abs_diff(last.pts_ms);
+    assert!(off_ms < 4000, "event time is {off_ms} ms off the clock");
 }
 
 /// What is kept of a frame.

@@ -27,9 +27,15 @@ pub(super) const RETRY: Section = Section {
         },
         Key {
             name: "backoff",
-            doc: "How the wait grows: not at all, or doubling up to a minute.",
+            doc: "How the wait grows: not at all, or doubling up to `max_interval`.",
             kind: Kind::Choice(&["fixed", "exponential"]),
             absent: Absent::Default("fixed"),
+        },
+        Key {
+            name: "max_interval",
+            doc: "Longest wait; and the wait after each refusal, so that no account is locked by wrong passwords.",
+            kind: Kind::Duration(100, 86_400_000),
+            absent: Absent::Default("1m"),
         },
     ],
 };
@@ -43,6 +49,8 @@ pub struct RetryConfig {
     pub interval: Duration,
     /// How the wait grows.
     pub backoff: Backoff,
+    /// Longest wait, and the wait after each refusal.
+    pub max_interval: Duration,
 }
 
 impl RetryConfig {
@@ -50,7 +58,9 @@ impl RetryConfig {
         let attempts = fields.integer_or_word("attempts");
         let interval = fields.duration("interval");
         let backoff = fields.choice("backoff");
+        let max_interval = fields.duration("max_interval");
         Some(Self {
+            max_interval: max_interval?,
             attempts: attempts?,
             interval: interval?,
             backoff: match backoff? {
@@ -67,6 +77,7 @@ impl RetryConfig {
             attempts: self.attempts,
             interval_ms: millis(self.interval),
             backoff: self.backoff,
+            max_interval_ms: millis(self.max_interval),
         }
     }
 }

@@ -1,16 +1,43 @@
-//! Sources: files, RTSP cameras, test patterns.
+//! Sources: what a text of `source` means, with the keys of the stream that go with it.
 
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use contract::geometry::PixelSize;
-use contract::spec::{Pace, RtspTransport, Secret, SourceSpec};
+use contract::spec::{Pace, RtspTransport, Secret, SourceSpec, TlsVerification};
 
 use super::code;
 use super::reader::{Fields, Reader, Text};
 use super::table::list_text;
+use super::units::millis;
 
+mod address;
+mod local;
+mod srt;
+
+pub use srt::SrtConfig;
+
+/// 100 ms is the re-ordering of a bad Wi-Fi; `rtspsrc`'s own 2 s would make each lost packet a
+/// pause of 2 s.
+const RTSP_LATENCY: Duration = Duration::from_millis(100);
+/// Four round trips of 30 ms, as the SRT deployment guide has it.
+const SRT_LATENCY: Duration = Duration::from_millis(125);
+/// Keys of a stream that mean something to some sources only.
+const SPECIAL_KEYS: [&str; 8] = [
+    "pace",
+    "loop",
+    "transport",
+    "latency",
+    "tls",
+    "passphrase",
+    "on_demand",
+    "on_demand_linger",
+];
+const KINDS: &str = "a source is a file, an address (`rtsp://`, `rtsps://`, `srt://`, `rtmp://`, `rtmps://`, `http://`, \
+                     `https://`, `udp://`), `images:DIRECTORY`, `v4l2:/dev/video0`, or a pattern like `test:ball`";
 /// Options of a `test:` source that are not written.
 const TEST_SIZE: PixelSize = PixelSize {
     width: 640,
@@ -31,12 +58,63 @@ pub enum SourceConfig {
         /// Begin again at the end, for ever.
         repeat: bool,
     },
+    /// Pictures of a directory, in the natural order of their names.
+    Images {
+        /// Absolute path of the directory, which was there when the config was checked.
+        directory: PathBuf,
+        /// Only names that fit, with `*` for any part; `None`: all JPEG and PNG pictures.
+        pattern: Option<String>,
+        /// Frames a second.
+        fps: u32,
+        /// At `fps`, or as quickly as the consumers take them.
+        pace: Pace,
+        /// Begin again at the end, for ever.
+        repeat: bool,
+    },
     /// An RTSP camera.
     Rtsp {
         /// The address, which may hold a password.
         location: Secret,
         /// Transport of the media.
         transport: RtspTransport,
+        /// How long a packet that is missing is waited for.
+        latency: Duration,
+        /// For `rtsps`.
+        tls: TlsVerification,
+    },
+    /// Either end of an SRT connection.
+    Srt(SrtConfig),
+    /// Pulled from an RTMP server.
+    Rtmp {
+        /// The address, which may hold a password.
+        location: Secret,
+        /// For `rtmps`.
+        tls: TlsVerification,
+    },
+    /// A file, HLS, or Motion JPEG by HTTP.
+    Http {
+        /// The address, which may hold a password.
+        location: Secret,
+        /// For `https`.
+        tls: TlsVerification,
+    },
+    /// An MPEG transport stream in UDP packets.
+    Udp {
+        /// A multicast group, or an address of this machine; `None`: all of these.
+        address: Option<IpAddr>,
+        /// Where packets arrive.
+        port: u16,
+        /// Interface that the group is joined on.
+        interface: Option<String>,
+    },
+    /// A video device of this machine.
+    Device {
+        /// `/dev/video0`
+        path: PathBuf,
+        /// Picture size to ask for.
+        size: Option<PixelSize>,
+        /// Frames a second to ask for.
+        fps: Option<u32>,
     },
     /// A generated picture.
     Test {
@@ -54,62 +132,130 @@ pub enum SourceConfig {
 }
 
 impl SourceConfig {
-    /// Reads `source`, `pace`, `loop` and `transport` of a stream.
+    /// Reads `source` of a stream, and the keys that mean something to some sources only.
     pub(super) fn read(fields: &Fields<'_>) -> Option<Self> {
+        let reader = fields.reader;
         let pace = match fields.choice("pace") {
             Some("fast") => Pace::Fast,
             _ => Pace::Live,
         };
         let repeat = fields.boolean("loop");
-        let transport = match fields.choice("transport") {
-            Some("udp") => RtspTransport::Udp,
-            _ => RtspTransport::Tcp,
+        let tls = match fields.choice("tls") {
+            Some("any") => TlsVerification::Any,
+            _ => TlsVerification::Verify,
         };
+        let latency = fields.duration("latency");
         let source = fields.text("source")?;
         if let Some(test) = source.text.strip_prefix("test:") {
-            return read_test(fields.reader, &source, test, pace);
+            return read_test(reader, &source, test, pace);
         }
-        match source.text.split_once("://") {
-            Some(("rtsp", address)) => {
-                check_address(fields.reader, &source, address)?;
+        if let Some(device) = source.text.strip_prefix("v4l2:") {
+            return local::read_device(reader, &source, device);
+        }
+        if let Some(images) = source.text.strip_prefix("images:") {
+            return local::read_images(reader, &source, images, (pace, repeat?));
+        }
+        let Some((scheme, rest)) = source.text.split_once("://") else {
+            return Some(Self::File {
+                path: reader.file("video file", &source)?,
+                pace,
+                repeat: repeat?,
+            });
+        };
+        let location = Secret::new(source.text.to_owned());
+        match scheme {
+            "rtsp" | "rtsps" => {
+                address::check(reader, &source, rest, address::RTSP)?;
                 Some(Self::Rtsp {
-                    location: Secret::new(source.text.to_owned()),
-                    transport,
+                    location,
+                    transport: match fields.choice("transport") {
+                        Some("tcp") => RtspTransport::Tcp,
+                        Some("udp") => RtspTransport::Udp,
+                        _ => RtspTransport::Auto,
+                    },
+                    latency: latency.unwrap_or(RTSP_LATENCY),
+                    tls,
                 })
             }
-            Some((scheme, _)) if is_scheme(scheme) => {
+            "rtmp" | "rtmps" => {
+                address::check(reader, &source, rest, address::RTMP)?;
+                Some(Self::Rtmp { location, tls })
+            }
+            "http" | "https" => {
+                address::check(reader, &source, rest, address::HTTP)?;
+                Some(Self::Http { location, tls })
+            }
+            "srt" => SrtConfig::read(fields, &source, rest, latency.unwrap_or(SRT_LATENCY))
+                .map(Self::Srt),
+            "udp" => address::read_udp(reader, &source, rest),
+            scheme if is_scheme(scheme) => {
                 let message = format!("`{scheme}://` is not a kind of source");
-                let problem = fields
-                    .reader
+                let problem = reader
                     .problem(code::WRONG_VALUE, &source.node.span, message)
-                    .helped("a source is a file, `rtsp://...`, or a pattern like `test:ball`");
-                fields.reader.report(problem);
+                    .helped(KINDS);
+                reader.report(problem);
                 None
             }
             _ => Some(Self::File {
-                path: fields.reader.file("video file", &source)?,
+                path: reader.file("video file", &source)?,
                 pace,
                 repeat: repeat?,
             }),
         }
     }
 
-    /// What it is called in messages, and the settings that mean nothing to it.
-    pub(super) fn foreign_keys(&self) -> (&'static str, &'static [&'static str]) {
+    /// What it is called in messages, and the settings that mean something to it of those that
+    /// do not to all.
+    fn traits(&self) -> (&'static str, &'static [&'static str]) {
         match self {
-            Self::File { .. } => ("a file", &["transport"]),
-            Self::Rtsp { .. } => ("an RTSP camera", &["pace", "loop"]),
-            Self::Test { .. } => ("a test pattern", &["loop", "transport"]),
+            Self::File { .. } => ("a file", &["pace", "loop"]),
+            Self::Images { .. } => ("a directory of pictures", &["pace", "loop"]),
+            Self::Rtsp { .. } => (
+                "an RTSP camera",
+                &[
+                    "transport",
+                    "latency",
+                    "tls",
+                    "on_demand",
+                    "on_demand_linger",
+                ],
+            ),
+            Self::Srt(_) => (
+                "an SRT source",
+                &["latency", "passphrase", "on_demand", "on_demand_linger"],
+            ),
+            Self::Rtmp { .. } => ("an RTMP source", &["tls", "on_demand", "on_demand_linger"]),
+            Self::Http { .. } => ("an HTTP source", &["tls", "on_demand", "on_demand_linger"]),
+            Self::Udp { .. } => ("a UDP source", &["on_demand", "on_demand_linger"]),
+            Self::Device { .. } => ("a video device", &["on_demand", "on_demand_linger"]),
+            Self::Test { .. } => ("a test pattern", &["pace"]),
         }
+    }
+
+    /// What it is called in messages, and the settings that mean nothing to it.
+    pub(super) fn foreign_keys(&self) -> (&'static str, Vec<&'static str>) {
+        let (what, own) = self.traits();
+        let foreign = SPECIAL_KEYS.iter().filter(|key| !own.contains(key));
+        (what, foreign.copied().collect())
+    }
+
+    /// Pictures come whether or not there is room for them.
+    #[must_use]
+    pub fn is_camera(&self) -> bool {
+        !matches!(
+            self,
+            Self::File { .. } | Self::Images { .. } | Self::Test { .. }
+        )
     }
 
     /// Whether it ends by itself.
     #[must_use]
     pub fn is_finite(&self) -> bool {
         match self {
-            Self::File { repeat, .. } => !repeat,
-            Self::Rtsp { .. } => false,
+            Self::File { repeat, .. } | Self::Images { repeat, .. } => !repeat,
             Self::Test { frames, .. } => frames.is_some(),
+            // What is pulled by HTTP may be a file; only its end tells.
+            _ => false,
         }
     }
 
@@ -118,13 +264,43 @@ impl SourceConfig {
     pub fn spec(&self) -> SourceSpec {
         match self.clone() {
             Self::File { path, pace, repeat } => SourceSpec::File { path, pace, repeat },
+            Self::Images {
+                directory,
+                pattern,
+                fps,
+                pace,
+                repeat,
+            } => SourceSpec::Images {
+                directory,
+                pattern,
+                fps,
+                pace,
+                repeat,
+            },
             Self::Rtsp {
                 location,
                 transport,
+                latency,
+                tls,
             } => SourceSpec::Rtsp {
                 location,
                 transport,
+                latency_ms: narrow(latency),
+                tls,
             },
+            Self::Srt(srt) => SourceSpec::Srt(srt.spec()),
+            Self::Rtmp { location, tls } => SourceSpec::Rtmp { location, tls },
+            Self::Http { location, tls } => SourceSpec::Http { location, tls },
+            Self::Udp {
+                address,
+                port,
+                interface,
+            } => SourceSpec::Udp {
+                address,
+                port,
+                interface,
+            },
+            Self::Device { path, size, fps } => SourceSpec::Device { path, size, fps },
             Self::Test {
                 pattern,
                 size,
@@ -186,33 +362,6 @@ fn is_scheme(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
 }
 
-/// Reports an RTSP address without a host or with an impossible port.
-fn check_address(reader: &Reader<'_>, source: &Text<'_>, address: &str) -> Option<()> {
-    let authority = address.split(['/', '?', '#']).next().unwrap_or_default();
-    let host_and_port = authority.rsplit('@').next().unwrap_or_default();
-    let (host, port) = match host_and_port.rsplit_once(':') {
-        // A colon inside brackets belongs to an IPv6 address.
-        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        _ => (host_and_port, None),
-    };
-    let wrong_port = port.is_some_and(|port| port.parse::<u16>().map_or(true, |port| port == 0));
-    let message = if host.is_empty() || host.contains(char::is_whitespace) {
-        "this address has no host"
-    } else if wrong_port {
-        "the port of this address is not a number from 1 to 65535"
-    } else {
-        return Some(());
-    };
-    reader.report(
-        reader
-            .problem(code::WRONG_VALUE, &source.node.span, message)
-            .helped(
-                "write `rtsp://user:${PASSWORD}@host:554/path`; `%40` stands for `@` in a password",
-            ),
-    );
-    None
-}
-
 /// Reads `ball?size=640x360&fps=25&frames=100`.
 fn read_test(
     reader: &Reader<'_>,
@@ -260,6 +409,11 @@ fn read_test(
         frames,
         pace,
     })
+}
+
+/// Durations of sources are of seconds at most.
+fn narrow(duration: Duration) -> u32 {
+    u32::try_from(millis(duration)).unwrap_or(u32::MAX)
 }
 
 /// Puts a value in its place; says whether there was none.

@@ -33,7 +33,7 @@ use super::{code, labels, overlay};
 
 const SOURCE: Key = Key {
     name: "source",
-    doc: "A video file, an `rtsp://` address, or a pattern like `test:ball?size=640x360&fps=25&frames=100`.",
+    doc: "A video file; an address (`rtsp`, `rtsps`, `srt`, `rtmp`, `rtmps`, `http`, `https`, `udp`); `images:DIRECTORY`; `v4l2:/dev/video0`; or a pattern like `test:ball?size=640x360&fps=25&frames=100`. See docs/sources.md.",
     kind: Kind::Text,
     absent: Absent::Required,
 };
@@ -51,9 +51,39 @@ const LOOP: Key = Key {
 };
 const TRANSPORT: Key = Key {
     name: "transport",
-    doc: "RTSP: `tcp` passes firewalls and loses nothing, `udp` has less delay on a bad network.",
-    kind: Kind::Choice(&["tcp", "udp"]),
-    absent: Absent::Default("tcp"),
+    doc: "RTSP: `tcp` passes firewalls and loses nothing, `udp` has less delay on a bad network, `auto` is TCP and, for a camera that refuses it, UDP.",
+    kind: Kind::Choice(&["auto", "tcp", "udp"]),
+    absent: Absent::Default("auto"),
+};
+const LATENCY: Key = Key {
+    name: "latency",
+    doc: "RTSP over UDP, SRT: how long a packet that is missing is waited for. Default: 100ms for RTSP, 125ms for SRT.",
+    kind: Kind::Duration(0, 60_000),
+    absent: Absent::Optional,
+};
+const TLS: Key = Key {
+    name: "tls",
+    doc: "`rtsps`, `rtmps`, `https`: `verify` the server's certificate, or take `any`, as of cameras that sign their own.",
+    kind: Kind::Choice(&["verify", "any"]),
+    absent: Absent::Default("verify"),
+};
+const PASSPHRASE: Key = Key {
+    name: "passphrase",
+    doc: "SRT: encrypts the connection, 10 to 79 characters, the same at the sender.",
+    kind: Kind::Text,
+    absent: Absent::Optional,
+};
+const ON_DEMAND: Key = Key {
+    name: "on_demand",
+    doc: "Cameras: connect only while a viewer asks for the stream.",
+    kind: Kind::Bool,
+    absent: Absent::Default("false"),
+};
+const ON_DEMAND_LINGER: Key = Key {
+    name: "on_demand_linger",
+    doc: "A source on demand stays connected so long after its last viewer has gone.",
+    kind: Kind::Duration(0, 3_600_000),
+    absent: Absent::Default("10s"),
 };
 const SIZE: Key = Key {
     name: "size",
@@ -173,6 +203,11 @@ pub(super) const STREAM: Section = Section {
         PACE,
         LOOP,
         TRANSPORT,
+        LATENCY,
+        TLS,
+        PASSPHRASE,
+        ON_DEMAND,
+        ON_DEMAND_LINGER,
         SIZE,
         NO_FRAME_TIMEOUT,
         RETRY_KEY,
@@ -202,6 +237,10 @@ pub(super) const DEFAULTS: Section = Section {
         PACE,
         LOOP,
         TRANSPORT,
+        LATENCY,
+        TLS,
+        ON_DEMAND,
+        ON_DEMAND_LINGER,
         SIZE,
         NO_FRAME_TIMEOUT,
         RETRY_KEY,
@@ -230,6 +269,8 @@ pub struct StreamConfig {
     pub size: PixelSize,
     /// A live source that gives no frame for so long is stalled: its session is rebuilt.
     pub no_frame_timeout: Duration,
+    /// It is connected only while somebody asks for it, and so long after; `None`: always.
+    pub on_demand: Option<Duration>,
     /// After a failure of the source.
     pub retry: RetryConfig,
     /// Use a hardware decoder where one is found.
@@ -336,6 +377,8 @@ impl StreamConfig {
         let source = SourceConfig::read(fields);
         let size = fields.size("size");
         let no_frame_timeout = fields.duration("no_frame_timeout");
+        let on_demand = fields.boolean("on_demand");
+        let linger = fields.duration("on_demand_linger");
         let retry = fields
             .section("retry")
             .and_then(|retry| RetryConfig::read(&retry));
@@ -379,6 +422,12 @@ impl StreamConfig {
         if let Some(source) = &source {
             check_source(fields, own, source);
         }
+        // In `defaults` it is meant for cameras.
+        let is_camera = source.as_ref().is_some_and(SourceConfig::is_camera);
+        let on_demand = linger.filter(|_| on_demand == Some(true) && is_camera);
+        if on_demand.is_some() {
+            check_on_demand(fields, rules.is_some(), best_shots.as_ref(), &outputs);
+        }
         let clips = rules.as_ref().is_some_and(|rules| rules.records_clips());
         if fields.is_word("encode") && (clips || !outputs.is_empty()) {
             let (what, help) = if outputs.is_empty() {
@@ -397,6 +446,7 @@ impl StreamConfig {
             source: source?,
             size: size?,
             no_frame_timeout: no_frame_timeout?,
+            on_demand,
             retry: retry?,
             hardware_decoder: decoder? == "auto",
             motion: motion?,
@@ -437,7 +487,7 @@ fn check_source(fields: &Fields<'_>, own: &Node, source: &SourceConfig) {
     let message = format!("{} is a camera, which cannot wait", fields.title);
     let queue = fields.section("queue");
     let waits = queue.filter(|queue| queue.choice("policy") == Some("wait"));
-    if let (SourceConfig::Rtsp { .. }, Some(queue)) = (source, waits) {
+    if let (true, Some(queue)) = (source.is_camera(), waits) {
         let span = queue.node("policy").map_or(0..0, |node| node.span.clone());
         reader.report(
             reader
@@ -448,6 +498,33 @@ fn check_source(fields: &Fields<'_>, own: &Node, source: &SourceConfig) {
                 ),
         );
     }
+}
+
+/// Reports what needs a stream also while nobody looks at it.
+fn check_on_demand(
+    fields: &Fields<'_>,
+    rules: bool,
+    best_shots: Option<&Option<BestShotsConfig>>,
+    outputs: &OutputsConfig,
+) {
+    let best_shots = best_shots.is_some_and(Option::is_some);
+    let needs = [
+        (outputs.record.is_some(), "a recording"),
+        (rules, "rules"),
+        (best_shots, "best shots"),
+    ];
+    let Some((_, what)) = needs.into_iter().find(|(needed, _)| *needed) else {
+        return;
+    };
+    let reader = fields.reader;
+    let message = format!("a stream with {what} is needed always, not on demand");
+    let span = fields.span("on_demand");
+    let help = format!("remove `on_demand`, or move {what} to a stream of its own");
+    reader.report(
+        reader
+            .problem(code::CONTRADICTION, &span, message)
+            .helped(help),
+    );
 }
 
 /// A section that speaks of labels; `Some(None)` where it is not wanted.

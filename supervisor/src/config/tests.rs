@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use contract::geometry::PixelSize;
 use contract::name::StreamName;
-use contract::spec::{Backoff, Hiding, Pace, Protocol, QueuePolicy, RtspTransport, Secret};
+use contract::spec::{
+    Backoff, Hiding, Pace, Protocol, QueuePolicy, RtspTransport, Secret, TlsVerification,
+};
 use dsl::yaml;
 
 use super::reader::{Fields, Reader};
@@ -202,6 +204,8 @@ streams:
         SourceConfig::Rtsp {
             location: Secret::new("rtsp://u:ge$heim@10.0.0.09/$x".to_owned()),
             transport: RtspTransport::Udp,
+            latency: Duration::from_millis(100),
+            tls: TlsVerification::Verify,
         }
     );
     let mount = gate

@@ -190,8 +190,10 @@ fn workers(
                 attempts: Some(1),
                 interval_ms: 1000,
                 backoff: Backoff::Fixed,
+                max_interval_ms: 1000,
             },
             no_frame_timeout_ms: 10_000,
+            on_demand: None,
             motion: MotionSpec {
                 threshold: 12,
                 mask: Vec::new(),

@@ -393,6 +393,7 @@ fn ingest_changes(old: &IngestSpec, new: &IngestSpec) -> Changes {
         source,
         retry,
         no_frame_timeout_ms,
+        on_demand,
         motion,
         hardware_decoder,
         frames,
@@ -409,6 +410,7 @@ fn ingest_changes(old: &IngestSpec, new: &IngestSpec) -> Changes {
                 "no_frame_timeout",
                 *no_frame_timeout_ms != old.no_frame_timeout_ms,
             ),
+            ("on_demand", *on_demand != old.on_demand),
             ("decoder", *hardware_decoder != old.hardware_decoder),
             ("size", frames.size != old.frames.size),
             (

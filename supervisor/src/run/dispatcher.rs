@@ -5,7 +5,7 @@
 //! dead nodes cleaned up on a blocking one, texts are read and checked on the
 //! loader's, rows and pictures of the state go into bounded queues.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::PathBuf;
@@ -34,6 +34,7 @@ use crate::supervision::process::{Process, Report};
 use crate::supervision::spawner::Spawner;
 use reloading::Reloading;
 
+mod demand;
 mod messages;
 mod processes;
 mod reloading;
@@ -156,6 +157,8 @@ pub(super) struct Dispatcher {
     /// The same for those on standby.
     standby_roles: HashMap<WorkerId, Role>,
     streams: Vec<StreamState>,
+    /// The streams that somebody asks for, as the gateway says.
+    wanted: BTreeSet<StreamName>,
     reloading: Reloading,
     loader: Loader,
     terminal: Terminal,
@@ -213,6 +216,7 @@ impl Dispatcher {
             roles,
             standby_roles: HashMap::new(),
             streams,
+            wanted: BTreeSet::new(),
             reloading: Reloading::default(),
             loader,
             terminal: Terminal::now(),

@@ -267,7 +267,16 @@ fn kept(config: RetentionConfig) -> Retention {
 pub(crate) fn shown_source(source: &SourceConfig) -> String {
     match source {
         SourceConfig::File { path, .. } => path.display().to_string(),
-        SourceConfig::Rtsp { location, .. } => without_credentials(location.expose()),
+        SourceConfig::Images { directory, .. } => format!("images:{}", directory.display()),
+        SourceConfig::Rtsp { location, .. }
+        | SourceConfig::Rtmp { location, .. }
+        | SourceConfig::Http { location, .. } => without_credentials(location.expose()),
+        SourceConfig::Srt(srt) => format!("srt://{}:{}", srt.host, srt.port),
+        SourceConfig::Udp { address, port, .. } => {
+            let address = address.map(|address| address.to_string());
+            format!("udp://{}:{port}", address.unwrap_or_default())
+        }
+        SourceConfig::Device { path, .. } => format!("v4l2:{}", path.display()),
         SourceConfig::Test { pattern, .. } => format!("test:{}", pattern.as_str()),
     }
 }

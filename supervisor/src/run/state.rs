@@ -92,7 +92,10 @@ impl StreamState {
 
     pub(super) fn source_state(&mut self, state: SourceState, detail: String) {
         self.state = state.as_str();
-        self.healthy = matches!(state, SourceState::Live | SourceState::Connecting);
+        self.healthy = matches!(
+            state,
+            SourceState::Idle | SourceState::Live | SourceState::Connecting
+        );
         self.detail = detail;
     }
 

@@ -7,7 +7,7 @@ use clap::Parser;
 use contract::geometry::PixelSize;
 use gstreamer as gst;
 use gstreamer_rtsp_server as rtsp_server;
-use gstreamer_rtsp_server::gst_rtsp::RTSPAuthMethod;
+use gstreamer_rtsp_server::gst_rtsp::{RTSPAuthMethod, RTSPLowerTrans};
 use gstreamer_rtsp_server::prelude::*;
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
@@ -38,6 +38,15 @@ struct Arguments {
     /// Ask for the password by digest instead of basic authentication.
     #[arg(long)]
     digest: bool,
+    /// What is sent without a clip: h264, h265, jpeg or sound.
+    #[arg(long, default_value = "h264")]
+    media: String,
+    /// Refuse TCP.
+    #[arg(long)]
+    udp_only: bool,
+    /// Speak TLS with the certificate and key of this PEM file.
+    #[arg(long)]
+    certificate: Option<PathBuf>,
 }
 
 #[expect(
@@ -58,6 +67,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = rtsp_server::RTSPServer::new();
     server.set_address("127.0.0.1");
     server.set_service(&arguments.port.to_string());
+    if arguments.udp_only {
+        factory.set_protocols(RTSPLowerTrans::UDP);
+    }
+    if let Some(path) = &arguments.certificate {
+        let auth = rtsp_server::RTSPAuth::new();
+        auth.set_tls_certificate(Some(&gio::TlsCertificate::from_file(path)?));
+        let mut token = rtsp_server::RTSPToken::builder()
+            .field("media.factory.role", ROLE)
+            .build();
+        auth.set_default_token(Some(&mut token));
+        server.set_auth(Some(&auth));
+        allow(&factory);
+    }
     if let (Some(user), Some(password)) = (&arguments.user, &arguments.password) {
         let token = rtsp_server::RTSPToken::builder()
             .field("media.factory.role", ROLE)
@@ -72,11 +94,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             auth.add_basic(&basic, &token);
         }
         server.set_auth(Some(&auth));
-        let permissions = gst::Structure::builder(ROLE)
-            .field("media.factory.access", true)
-            .field("media.factory.construct", true)
-            .build();
-        factory.add_role_from_structure(&permissions);
+        allow(&factory);
     }
     let mounts = server
         .mount_points()
@@ -88,18 +106,41 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
+/// Lets viewers of the one role in.
+fn allow(factory: &rtsp_server::RTSPMediaFactory) {
+    let permissions = gst::Structure::builder(ROLE)
+        .field("media.factory.access", true)
+        .field("media.factory.construct", true)
+        .build();
+    factory.add_role_from_structure(&permissions);
+}
+
 fn launch_line(arguments: &Arguments) -> String {
     let payloader = "rtph264pay name=pay0 pt=96 config-interval=-1";
-    match &arguments.clip {
-        Some(clip) => format!(
+    if let Some(clip) = &arguments.clip {
+        return format!(
             "( filesrc location=\"{}\" ! qtdemux ! h264parse ! {payloader} )",
             clip.display()
-        ),
-        None => format!(
-            "( videotestsrc is-live=true pattern=ball \
-             ! video/x-raw,format=I420,width={},height={},framerate={}/1 \
-             ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max={} ! {payloader} )",
-            arguments.size.width, arguments.size.height, arguments.fps, arguments.fps
-        ),
+        );
     }
+    let fps = arguments.fps;
+    let encoder = match arguments.media.as_str() {
+        "h265" => format!(
+            "x265enc tune=zerolatency speed-preset=ultrafast key-int-max={fps} \
+             ! rtph265pay name=pay0 pt=96 config-interval=-1"
+        ),
+        "jpeg" => "jpegenc ! rtpjpegpay name=pay0 pt=26".to_owned(),
+        "sound" => {
+            return "( audiotestsrc is-live=true ! mulawenc ! rtppcmupay name=pay0 pt=0 )"
+                .to_owned();
+        }
+        _ => format!(
+            "x264enc tune=zerolatency speed-preset=ultrafast key-int-max={fps} ! {payloader}"
+        ),
+    };
+    format!(
+        "( videotestsrc is-live=true pattern=ball \
+         ! video/x-raw,format=I420,width={},height={},framerate={fps}/1 ! {encoder} )",
+        arguments.size.width, arguments.size.height
+    )
 }

@@ -57,6 +57,7 @@ impl Dispatcher {
             FromWorker::RecordingGap(gap) => self.recording_gap(gap),
             FromWorker::BestShot(shot) => self.setting.store.offer(Row::BestShot(shot)),
             FromWorker::Failing(text) => self.seats[member].last_words = text,
+            FromWorker::Wanted { stream, wanted } => self.wanted(&worker, stream, wanted),
             // Answers questions that no run asks.
             FromWorker::Studied(_) => {}
             FromWorker::Reconfigured { generation, result } => {
@@ -76,8 +77,12 @@ impl Dispatcher {
             "" => String::new(),
             decoder => format!(", decoded by {decoder}{hardware}"),
         };
+        let transport = match info.transport.as_str() {
+            "" => String::new(),
+            transport => format!(", over {transport}"),
+        };
         let text = format!(
-            "{stream}: {} at {:.2} fps{frames}{decoder}",
+            "{stream}: {} at {:.2} fps{frames}{decoder}{transport}",
             info.size, info.fps
         );
         self.setting.store.offer(Row::Source {
@@ -97,7 +102,7 @@ impl Dispatcher {
 
     fn source_state(&mut self, stream: &StreamName, state: SourceState, detail: String) {
         let severity = match state {
-            SourceState::Connecting | SourceState::Live => Severity::Info,
+            SourceState::Idle | SourceState::Connecting | SourceState::Live => Severity::Info,
             SourceState::Stalled | SourceState::Lost => Severity::Warning,
             // A file ends this way too; how bad it is shows in how its worker exits.
             SourceState::Gone => Severity::Info,
@@ -201,6 +206,7 @@ impl Dispatcher {
             text: text.clone(),
         }));
         self.recorder_gone(&worker, gone.incarnation);
+        self.demand_ends(&worker);
         // One that leaves ends no stream; what becomes of that is the reload's to say.
         if !self.fleet.members()[member].is_leaving() {
             self.stream_ended(&worker, gone, &text);

@@ -102,6 +102,7 @@ impl Dispatcher {
                 );
                 self.seats[member].process = Some(process);
                 self.send(member, &ToWorker::Configure(Box::new(spec)));
+                self.remind_of_demand(member);
                 if let Some(signal) = self.seats[member].pending_signal.take() {
                     self.act(member, LifeAction::Signal(signal));
                 }

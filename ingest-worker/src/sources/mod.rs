@@ -1,0 +1,222 @@
+//! What stands before the conversion: the elements of each kind of source.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use contract::geometry::PixelSize;
+use contract::spec::{SourceSpec, TlsVerification};
+use gstreamer as gst;
+use gstreamer::glib;
+use gstreamer::prelude::*;
+
+use crate::conversion::Conversion;
+use crate::decoder::{self, DecoderInfo};
+use crate::fault::{Fault, Kind};
+use crate::location::Location;
+use crate::pipeline::{Plan, Shared, element, internal, lock};
+
+mod file;
+mod http;
+mod images;
+mod local;
+mod rtmp;
+mod rtsp;
+pub(crate) mod srt;
+mod udp;
+
+/// How long a connection may take, and each answer of the other end.
+pub(crate) const ANSWER_TIMEOUT_S: u32 = 5;
+
+/// Where elements are added.
+pub(crate) struct Site<'a> {
+    pub(crate) pipeline: &'a gst::Pipeline,
+    pub(crate) findings: &'a Shared,
+    pub(crate) kind: Kind,
+}
+
+/// Where faults of a source come up.
+pub(crate) fn kind(source: &SourceSpec) -> Kind {
+    match source {
+        SourceSpec::File { .. } | SourceSpec::Images { .. } => Kind::File,
+        SourceSpec::Rtsp { .. } => Kind::Rtsp,
+        SourceSpec::Srt(_) => Kind::Srt,
+        SourceSpec::Rtmp { .. } => Kind::Rtmp,
+        SourceSpec::Http { .. } => Kind::Http,
+        SourceSpec::Udp { .. } => Kind::Udp,
+        SourceSpec::Device { .. } => Kind::Device,
+        SourceSpec::Test { .. } => Kind::Pattern,
+    }
+}
+
+/// Adds what a source needs, up to `conversion`; `location` is given for sources in a network.
+pub(crate) fn add(
+    site: &Site<'_>,
+    conversion: Conversion,
+    plan: &Plan,
+    location: Option<&Location>,
+) -> Result<(), Fault> {
+    let located = || location.ok_or_else(|| internal("the source has no location"));
+    match &plan.source {
+        SourceSpec::File { path, .. } => file::add(site, conversion, path),
+        SourceSpec::Images {
+            directory,
+            pattern,
+            fps,
+            ..
+        } => images::add(site, &conversion, directory, pattern.as_deref(), *fps),
+        SourceSpec::Rtsp {
+            transport,
+            latency_ms,
+            tls,
+            ..
+        } => {
+            let settings = rtsp::Settings {
+                transport: *transport,
+                latency_ms: *latency_ms,
+                tls: *tls,
+            };
+            rtsp::add(site, conversion, located()?, &settings)
+        }
+        SourceSpec::Srt(spec) => srt::add(site, conversion, spec),
+        SourceSpec::Rtmp { tls, .. } => rtmp::add(site, conversion, located()?, *tls),
+        SourceSpec::Http { tls, .. } => http::add(site, conversion, located()?, *tls),
+        SourceSpec::Udp {
+            address,
+            port,
+            interface,
+        } => udp::add(site, conversion, *address, *port, interface.as_deref()),
+        SourceSpec::Device { path, size, fps } => {
+            local::add_device(site, conversion, path, *size, *fps)
+        }
+        SourceSpec::Test { .. } => local::add_pattern(site, &conversion, plan),
+    }
+}
+
+/// Adds a source with one pad that is there from the beginning, and decodes what comes out.
+fn decode(site: &Site<'_>, conversion: Conversion, source: &gst::Element) -> Result<(), Fault> {
+    let decode = add_decoder(site, conversion)?;
+    site.pipeline
+        .add(source)
+        .and_then(|()| source.link(&decode))
+        .map_err(|_| unlinked())?;
+    if site.kind.is_live() {
+        note_first_data(site, source);
+    }
+    Ok(())
+}
+
+/// The first data show that the other end has answered.
+fn note_first_data(site: &Site<'_>, source: &gst::Element) {
+    let Some(pad) = source.static_pad("src") else {
+        return;
+    };
+    let found = Arc::clone(site.findings);
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+        lock(&found).connected = true;
+        gst::PadProbeReturn::Remove
+    });
+}
+
+/// Takes any certificate, where that is wished for.
+fn set_tls(source: &gst::Element, tls: TlsVerification) {
+    let property = source.find_property("tls-validation-flags");
+    let class = property.and_then(|property| glib::FlagsClass::with_type(property.value_type()));
+    let nothing = class.as_ref().and_then(|class| class.builder().build());
+    if let (TlsVerification::Any, Some(nothing)) = (tls, nothing) {
+        source.set_property_from_value("tls-validation-flags", &nothing);
+    }
+}
+
+fn unlinked() -> Fault {
+    internal("the pipeline cannot be linked")
+}
+
+/// Adds the element that finds demuxer, parser and decoder by itself.
+fn add_decoder(site: &Site<'_>, conversion: Conversion) -> Result<gst::Element, Fault> {
+    let Site {
+        pipeline,
+        findings,
+        kind,
+    } = *site;
+    let decode = element("decodebin", "gstreamer1.0-plugins-base")?;
+    pipeline.add(&decode).map_err(|_| unlinked())?;
+
+    // Streams that are no picture are exposed as they are, and lead nowhere.
+    let found = Arc::clone(findings);
+    decode.connect("autoplug-continue", false, move |values| {
+        let caps = values.get(2)?.get::<gst::Caps>().ok()?;
+        let structure = caps.structure(0)?;
+        let name = structure.name().as_str();
+        if name.starts_with("video/") || name.starts_with("image/") {
+            let side = |field| structure.get::<i32>(field).ok()?.try_into().ok();
+            if let (Some(width), Some(height)) = (side("width"), side("height")) {
+                lock(&found).coded_size = Some(PixelSize { width, height });
+            }
+        }
+        let other = [
+            "audio/",
+            "text/",
+            "subtitle/",
+            "subpicture/",
+            "closedcaption/",
+            "meta/",
+        ];
+        let other = other.iter().any(|prefix| name.starts_with(prefix));
+        Some((!other).to_value())
+    });
+    let found = Arc::clone(findings);
+    decode.connect("unknown-type", false, move |values| {
+        let caps = values.get(2)?.get::<gst::Caps>().ok()?;
+        lock(&found).undecodable.push(caps.to_string());
+        None
+    });
+    let found = Arc::clone(findings);
+    pipeline.connect_deep_element_added(move |_, _, element| {
+        if decoder::name_of(element) == "multipartdemux" {
+            // Motion JPEG has one stream; without this it is not known that no more come.
+            element.set_property("single-stream", true);
+        }
+        if decoder::is_video_decoder(element) {
+            let mut found = lock(&found);
+            decoder::set_threads(element, found.coded_size);
+            found.decoder = DecoderInfo {
+                name: decoder::name_of(element),
+                hardware: decoder::is_hardware(element),
+            };
+        }
+    });
+    let found = Arc::clone(findings);
+    let linked = Arc::new(Mutex::new(false));
+    let any_linked = Arc::clone(&linked);
+    decode.connect_pad_added(move |_, pad| {
+        let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
+        let raw = caps
+            .structure(0)
+            .is_some_and(|structure| structure.name() == "video/x-raw");
+        let mut linked = linked.lock().unwrap_or_else(PoisonError::into_inner);
+        if !raw || *linked {
+            return;
+        }
+        match conversion.link(pad) {
+            Ok(()) => *linked = true,
+            Err(fault) => {
+                let mut found = lock(&found);
+                // Pictures that stay in the memory of a device are of no use here.
+                found.fault = Some(if found.decoder.hardware {
+                    Fault::HardwareDecoder(format!("`{}`: {fault}", found.decoder.name))
+                } else {
+                    fault
+                });
+            }
+        }
+    });
+    let found = Arc::clone(findings);
+    decode.connect_no_more_pads(move |_| {
+        if !*any_linked.lock().unwrap_or_else(PoisonError::into_inner) {
+            let mut found = lock(&found);
+            if found.fault.is_none() {
+                found.fault = Some(Fault::no_video(kind, &found.undecodable));
+            }
+        }
+    });
+    Ok(decode)
+}
