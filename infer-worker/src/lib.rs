@@ -113,7 +113,8 @@ fn wait_for_start(control: &Control) -> bool {
                 let reason = "a worker on standby takes no changes before it serves".to_owned();
                 control.reconfigured(generation, Err(reason));
             }
-            Some(ToWorker::Configure(_) | ToWorker::EventCommitted(_)) | None => {}
+            Some(ToWorker::Configure(_) | ToWorker::EventCommitted(_) | ToWorker::Wanted(_))
+            | None => {}
         }
     }
     false
