@@ -93,6 +93,14 @@ impl Ring {
         self.keyframe = None;
     }
 
+    /// Place of the key frame `groups` before the newest, or of the oldest that is here.
+    fn back(&self, groups: usize) -> Option<u64> {
+        let units = self.units.iter().enumerate().rev();
+        let keyframes = units.filter(|(_, unit)| unit.keyframe);
+        let (index, _) = keyframes.take(groups + 1).last()?;
+        Some(self.first + index as u64)
+    }
+
     fn get(&self, place: u64) -> Option<&Arc<AccessUnit>> {
         let index = usize::try_from(place.checked_sub(self.first)?).ok()?;
         self.units.get(index)
@@ -157,17 +165,32 @@ impl Channel {
 
     /// A viewer comes. It is counted until the reader is dropped.
     pub(crate) fn watch(&self) -> Reader {
+        Reader {
+            _viewer: Some(self.join()),
+            ..self.read_back(0)
+        }
+    }
+
+    /// A viewer comes who does not read here itself. It is counted until this is dropped.
+    pub(crate) fn join(&self) -> Viewer {
         self.0.viewers.fetch_add(1, Ordering::Relaxed);
         self.0.viewers_total.fetch_add(1, Ordering::Relaxed);
         (self.0.on_viewers)();
+        Viewer(self.clone())
+    }
+
+    /// Reads for viewers who are counted by [`Channel::join`]; begins with so many whole
+    /// groups before the newest key frame, or as many as are here.
+    pub(crate) fn read_back(&self, groups: usize) -> Reader {
         let changed = self.0.changed.subscribe();
         let ring = self.ring();
         Reader {
             gaps: ring.gaps,
             ends: ring.ends,
+            place: (groups > 0).then(|| ring.back(groups)).flatten(),
             channel: self.clone(),
-            place: None,
             changed,
+            _viewer: None,
         }
     }
 
@@ -198,7 +221,17 @@ pub(crate) enum Next {
     Ended,
 }
 
-/// A viewer's place in the ring. It begins with the newest key frame and all since.
+/// Counts a viewer for as long as it is kept.
+pub(crate) struct Viewer(Channel);
+
+impl Drop for Viewer {
+    fn drop(&mut self) {
+        self.0.0.viewers.fetch_sub(1, Ordering::Relaxed);
+        (self.0.0.on_viewers)();
+    }
+}
+
+/// A place in the ring. It begins with the newest key frame and all since.
 pub(crate) struct Reader {
     channel: Channel,
     gaps: u64,
@@ -206,6 +239,8 @@ pub(crate) struct Reader {
     /// Where it reads next; `None`: at the newest key frame.
     place: Option<u64>,
     changed: watch::Receiver<()>,
+    /// None when it reads for others.
+    _viewer: Option<Viewer>,
 }
 
 impl Reader {
@@ -271,13 +306,6 @@ impl Reader {
             let skipped = place.saturating_sub(before);
             self.channel.0.skipped.fetch_add(skipped, Ordering::Relaxed);
         }
-    }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        self.channel.0.viewers.fetch_sub(1, Ordering::Relaxed);
-        (self.channel.0.on_viewers)();
     }
 }
 

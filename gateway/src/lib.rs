@@ -9,6 +9,8 @@
 //! | `plan` | from one spec to another: pure | main |
 //! | `servers`, `directory` | which protocols are listened for, and what is at which path | main |
 //! | `network` | the event loop of all protocols but RTSP | `network` |
+//! | `http` | HTTP within limits | `network` |
+//! | `hls` | playlists, segments, a page | `network` |
 //! | `rtsp` | mounts, media, sessions | `rtsp`, and one a connection |
 //!
 //! Invariants:
@@ -21,6 +23,8 @@
 mod channel;
 mod directory;
 mod feed;
+mod hls;
+mod http;
 mod network;
 mod plan;
 mod rtsp;

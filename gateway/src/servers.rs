@@ -8,6 +8,8 @@ use frame_bus::Waker;
 use crate::GatewayError;
 use crate::channel::Channel;
 use crate::directory::Directory;
+use crate::hls;
+use crate::http;
 use crate::network::Network;
 use crate::rtsp;
 
@@ -18,6 +20,7 @@ pub(crate) struct Servers {
     directories: BTreeMap<Protocol, Directory>,
     waker: Waker,
     rtsp: Option<rtsp::Server>,
+    hls_port: Option<u16>,
     /// Started with the first server that needs it.
     network: Option<Network>,
 }
@@ -31,6 +34,7 @@ impl Servers {
             directories: BTreeMap::new(),
             waker,
             rtsp: None,
+            hls_port: None,
             network: None,
         }
     }
@@ -97,11 +101,12 @@ impl Servers {
         let configured = configured.unwrap_or_else(|| protocol.usual_port());
         match protocol {
             Protocol::Rtsp => self.rtsp.as_ref().map_or(configured, rtsp::Server::port),
-            Protocol::Hls | Protocol::Webrtc | Protocol::Srt => configured,
+            Protocol::Hls => self.hls_port.unwrap_or(configured),
+            Protocol::Webrtc | Protocol::Srt => configured,
         }
     }
 
-    fn begin(&mut self, protocol: Protocol, _directory: &Directory) -> Result<(), GatewayError> {
+    fn begin(&mut self, protocol: Protocol, directory: &Directory) -> Result<(), GatewayError> {
         let port = self.port(protocol);
         match protocol {
             Protocol::Rtsp => {
@@ -110,7 +115,20 @@ impl Servers {
                 self.rtsp = Some(server);
                 Ok(())
             }
-            Protocol::Hls | Protocol::Webrtc | Protocol::Srt => {
+            Protocol::Hls => {
+                let listener = http::Listener::bind(&self.address, port);
+                let listener = listener.map_err(|error| GatewayError::Listen {
+                    protocol,
+                    address: self.address.clone(),
+                    port: port.to_string(),
+                    reason: error.to_string(),
+                })?;
+                self.hls_port = Some(listener.port());
+                let router = hls::router(directory.clone());
+                self.network()?.spawn(listener.serve(router));
+                Ok(())
+            }
+            Protocol::Webrtc | Protocol::Srt => {
                 self.network()?;
                 Err(GatewayError::NoServer(protocol))
             }

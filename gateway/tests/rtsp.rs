@@ -251,7 +251,8 @@ fn a_port_in_use_is_a_bad_config() {
 
 /// The answer to one request.
 fn request(rig: &Rig, method: &str, mount: &str) -> String {
-    let mut stream = TcpStream::connect(("127.0.0.1", rig.port())).expect("the server listens");
+    let mut stream =
+        TcpStream::connect(("127.0.0.1", rig.port(Protocol::Rtsp))).expect("the server listens");
     exchange(&mut stream, method, &rig.location(mount), "")
 }
 
@@ -288,7 +289,8 @@ fn header(answer: &str, name: &str) -> Option<String> {
 
 /// A viewer by TCP who is as good as stopped by SIGSTOP: plays, then never reads.
 fn play_and_read_nothing(rig: &Rig, mount: &str) -> TcpStream {
-    let mut stream = TcpStream::connect(("127.0.0.1", rig.port())).expect("the server listens");
+    let mut stream =
+        TcpStream::connect(("127.0.0.1", rig.port(Protocol::Rtsp))).expect("the server listens");
     let url = rig.location(mount);
     let described = exchange(&mut stream, "DESCRIBE", &url, "Accept: application/sdp\r\n");
     assert!(described.starts_with("RTSP/1.0 200"), "{described}");

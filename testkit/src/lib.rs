@@ -4,6 +4,7 @@
 //! text where a test could only fail anyway.
 
 pub mod burnt_clock;
+pub mod browser;
 pub mod camera;
 pub mod clip;
 pub mod http;

@@ -50,6 +50,24 @@ fn a_viewer_begins_with_the_newest_key_frame_and_all_since() {
 }
 
 #[test]
+fn who_reads_for_others_is_not_counted_and_may_begin_further_back() {
+    let channel = channel();
+    for number in 0..30 {
+        channel.push(unit(number, number % 10 == 3));
+    }
+    assert_eq!(read(&mut channel.read_back(0))[0], 23);
+    assert_eq!(read(&mut channel.read_back(1))[0], 13);
+    assert_eq!(read(&mut channel.read_back(7)), (3..30).collect::<Vec<_>>());
+    assert_eq!(channel.viewers(), (0, 0));
+    let viewer = channel.join();
+    assert_eq!(channel.viewers(), (1, 1));
+    drop(viewer);
+    assert_eq!(channel.viewers(), (0, 1));
+    channel.unlink();
+    assert_eq!(read(&mut channel.read_back(1)), NONE);
+}
+
+#[test]
 fn who_is_too_slow_goes_on_at_the_newest_key_frame_and_harms_nobody() {
     let channel = channel();
     let (mut slow, mut quick) = (channel.watch(), channel.watch());

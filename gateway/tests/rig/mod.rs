@@ -1,5 +1,6 @@
 //! A gateway in this process, cameras that publish access units, and viewers.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -8,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use contract::clock::monotonic_ns;
 use contract::control::{Decoder, FromWorker, ToWorker, encode};
@@ -37,7 +38,7 @@ const INTERVAL: Duration = Duration::from_millis(20);
 pub(crate) struct Rig {
     directory: TempDir,
     bus: Bus,
-    port: u16,
+    ports: BTreeMap<Protocol, u16>,
     spec: Mutex<GatewaySpec>,
     supervisor: UnixStream,
     ended: Mutex<Vec<PacketPublisher>>,
@@ -49,27 +50,35 @@ pub(crate) struct Rig {
 impl Rig {
     /// Starts a gateway and waits until it is ready.
     pub(crate) fn start<const N: usize>(streams: [&str; N]) -> Self {
-        let mut rig = Self::launch(0, &streams);
-        rig.port = rig.wait_ready();
+        Self::serving(&[Protocol::Rtsp], &streams)
+    }
+
+    /// Starts a gateway that serves each stream by each of these protocols at its name.
+    pub(crate) fn serving(protocols: &[Protocol], streams: &[&str]) -> Self {
+        let ports = protocols.iter().map(|protocol| (*protocol, 0)).collect();
+        let mut rig = Self::launch(ports, streams);
+        rig.ports = rig.wait_ready();
         rig
     }
 
     /// Starts a gateway that cannot work, and returns why.
     pub(crate) fn fails(port: u16) -> Failure {
-        let rig = Self::launch(port, &["yard"]);
+        let rig = Self::launch([(Protocol::Rtsp, port)].into(), &["yard"]);
         rig.join().expect_err("it cannot work")
     }
 
-    fn launch(port: u16, streams: &[&str]) -> Self {
+    fn launch(ports: BTreeMap<Protocol, u16>, streams: &[&str]) -> Self {
         gst::init().expect("GStreamer starts");
         let directory = tempfile::tempdir().expect("a temporary directory");
         let root = Root::create(Path::new(BASE), "a test").expect("a root");
         let bus = Bus::open(&root.bus(), "test").expect("a bus");
-        let streams = streams.iter().map(|name| stream_spec(&directory, name));
+        let streams = streams
+            .iter()
+            .map(|name| stream_spec(&directory, name, ports.keys()));
         let gateway = GatewaySpec {
             address: "127.0.0.1".to_owned(),
-            ports: [(Protocol::Rtsp, port)].into(),
             streams: streams.collect(),
+            ports,
         };
         let spec = WorkerSpec {
             worker: WorkerId::Gateway,
@@ -91,7 +100,7 @@ impl Rig {
         Self {
             directory,
             bus,
-            port,
+            ports: BTreeMap::new(),
             spec: Mutex::new(gateway),
             supervisor,
             ended: Mutex::default(),
@@ -100,15 +109,22 @@ impl Rig {
         }
     }
 
-    fn wait_ready(&self) -> u16 {
+    /// The port of each protocol.
+    fn wait_ready(&self) -> BTreeMap<Protocol, u16> {
         let text = self.wait_message(|message| match message {
             FromWorker::Ready(text) => Some(text),
             _ => None,
         });
-        let (_, rest) = text.rsplit_once(':').expect("an address");
-        let (port, streams) = rest.split_once(' ').expect("streams");
-        assert!(streams.contains("yard"), "{text}");
-        port.parse().expect("a port")
+        let port = |line: &str| {
+            let (protocol, rest) = line.split_once(" at ").expect("a protocol");
+            let (_, rest) = rest.rsplit_once(':').expect("an address");
+            let (port, streams) = rest.split_once(" serving ").expect("streams");
+            assert!(streams.contains("yard"), "{text}");
+            let mut protocols = Protocol::ALL.into_iter();
+            let protocol = protocols.find(|known| known.as_str() == protocol);
+            (protocol.expect("a protocol"), port.parse().expect("a port"))
+        };
+        text.split("; ").map(port).collect()
     }
 
     /// Waits for a message that `pick` makes something of. Nothing comes right behind it.
@@ -154,15 +170,15 @@ impl Rig {
 
     /// What the gateway is told of one more stream; its book is new, or goes on.
     pub(crate) fn stream_spec(&self, name: &str) -> GatewayStreamSpec {
-        stream_spec(&self.directory, name)
+        stream_spec(&self.directory, name, self.ports.keys())
     }
 
-    pub(crate) fn port(&self) -> u16 {
-        self.port
+    pub(crate) fn port(&self, protocol: Protocol) -> u16 {
+        self.ports[&protocol]
     }
 
     pub(crate) fn location(&self, mount: &str) -> String {
-        format!("rtsp://127.0.0.1:{}/{mount}", self.port)
+        format!("rtsp://127.0.0.1:{}/{mount}", self.port(Protocol::Rtsp))
     }
 
     /// What the gateway's book of a stream says.
@@ -207,7 +223,11 @@ impl Drop for Rig {
     }
 }
 
-fn stream_spec(directory: &TempDir, name: &str) -> GatewayStreamSpec {
+fn stream_spec<'a>(
+    directory: &TempDir,
+    name: &str,
+    protocols: impl Iterator<Item = &'a Protocol>,
+) -> GatewayStreamSpec {
     let book = directory.path().join(format!("{name}.book"));
     if !book.exists() {
         BookReader::<GatewayCounters>::create(&book).expect("a new book");
@@ -215,7 +235,9 @@ fn stream_spec(directory: &TempDir, name: &str) -> GatewayStreamSpec {
     GatewayStreamSpec {
         stream: stream(name),
         size: SIZE,
-        paths: [(Protocol::Rtsp, name.to_owned())].into(),
+        paths: protocols
+            .map(|protocol| (*protocol, name.to_owned()))
+            .collect(),
         book,
     }
 }
@@ -233,6 +255,8 @@ pub(crate) enum Picture {
     LongGroups,
     /// As large as they get: about 4 MB/s.
     Noise,
+    /// Bars of seven colours, a key frame each two seconds.
+    Bars,
 }
 
 struct AccessUnit {
@@ -249,7 +273,10 @@ fn encoded(picture: Picture) -> &'static [AccessUnit] {
         LazyLock::new(|| clip("ball", "key-int-max=1000 bitrate=500"));
     static NOISE: LazyLock<Vec<AccessUnit>> =
         LazyLock::new(|| clip("snow", "key-int-max=25 pass=quant quantizer=8"));
+    static BARS: LazyLock<Vec<AccessUnit>> =
+        LazyLock::new(|| clip("smpte", "key-int-max=1000 bitrate=500"));
     match picture {
+        Picture::Bars => &BARS,
         Picture::Ball => &BALL,
         Picture::LongGroups => &LONG,
         Picture::Noise => &NOISE,
@@ -334,8 +361,10 @@ impl Camera {
             let mut next = first;
             // Later producers begin at PTS 0, the first somewhere.
             let mut pts_ns = if epoch == 0 { 3_600_000_000_000 } else { 0 };
+            let mut due = Instant::now();
             for unit in units.iter().cycle().skip(skip) {
-                match stopped.recv_timeout(INTERVAL) {
+                due += INTERVAL;
+                match stopped.recv_timeout(due.saturating_duration_since(Instant::now())) {
                     Err(RecvTimeoutError::Timeout) => {}
                     Ok(End::Ended) => {
                         publisher.end_of_stream(next).expect("published");
