@@ -9,10 +9,14 @@
 //! | `plan` | from one spec to another: pure | main |
 //! | `servers`, `directory` | which protocols are listened for, and what is at which path | main |
 //! | `network` | the event loop of all protocols but RTSP | `network` |
+//! | `timeline` | from PTS to the time of one viewing: pure | theirs |
 //! | `rtsp` | mounts, media, sessions | `rtsp`, and one a connection |
+//! | `http` | HTTP within limits | `network` |
+//! | `webrtc` | WHEP over HTTP, one UDP socket, a task a viewer | `network` |
 //!
 //! Invariants:
-//! - An access unit is copied once, from the bus, however many watch.
+//! - An access unit is copied once from the bus, and then only where a protocol has to change it: into
+//!   packets that are encrypted for one viewer.
 //! - Nothing on the main thread waits for a viewer: what one does not take is dropped for that one
 //!   and counted, and it goes on at the next key frame.
 //! - Every access unit received is `forwarded`, `unwatched` or dropped in the same turn.
@@ -21,10 +25,13 @@
 mod channel;
 mod directory;
 mod feed;
+mod http;
 mod network;
 mod plan;
 mod rtsp;
 mod servers;
+mod timeline;
+mod webrtc;
 
 use std::time::{Duration, Instant};
 

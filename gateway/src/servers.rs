@@ -1,6 +1,7 @@
 //! The servers, one a protocol, each begun with the first stream that it serves.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use contract::spec::{GatewaySpec, Protocol};
 use frame_bus::Waker;
@@ -10,6 +11,7 @@ use crate::channel::Channel;
 use crate::directory::Directory;
 use crate::network::Network;
 use crate::rtsp;
+use crate::webrtc;
 
 /// The servers there are. They stop when dropped.
 pub(crate) struct Servers {
@@ -17,7 +19,9 @@ pub(crate) struct Servers {
     ports: BTreeMap<Protocol, u16>,
     directories: BTreeMap<Protocol, Directory>,
     waker: Waker,
+    webrtc_hosts: Vec<IpAddr>,
     rtsp: Option<rtsp::Server>,
+    webrtc: Option<webrtc::Server>,
     /// Started with the first server that needs it.
     network: Option<Network>,
 }
@@ -30,7 +34,9 @@ impl Servers {
             ports: spec.ports.clone(),
             directories: BTreeMap::new(),
             waker,
+            webrtc_hosts: spec.webrtc_hosts.clone(),
             rtsp: None,
+            webrtc: None,
             network: None,
         }
     }
@@ -97,11 +103,15 @@ impl Servers {
         let configured = configured.unwrap_or_else(|| protocol.usual_port());
         match protocol {
             Protocol::Rtsp => self.rtsp.as_ref().map_or(configured, rtsp::Server::port),
-            Protocol::Hls | Protocol::Webrtc | Protocol::Srt => configured,
+            Protocol::Webrtc => self
+                .webrtc
+                .as_ref()
+                .map_or(configured, webrtc::Server::port),
+            Protocol::Hls | Protocol::Srt => configured,
         }
     }
 
-    fn begin(&mut self, protocol: Protocol, _directory: &Directory) -> Result<(), GatewayError> {
+    fn begin(&mut self, protocol: Protocol, directory: &Directory) -> Result<(), GatewayError> {
         let port = self.port(protocol);
         match protocol {
             Protocol::Rtsp => {
@@ -110,7 +120,17 @@ impl Servers {
                 self.rtsp = Some(server);
                 Ok(())
             }
-            Protocol::Hls | Protocol::Webrtc | Protocol::Srt => {
+            Protocol::Webrtc => {
+                let place = webrtc::Place {
+                    address: self.address.clone(),
+                    port,
+                    hosts: self.webrtc_hosts.clone(),
+                };
+                let server = webrtc::Server::begin(self.network()?, &place, directory.clone())?;
+                self.webrtc = Some(server);
+                Ok(())
+            }
+            Protocol::Hls | Protocol::Srt => {
                 self.network()?;
                 Err(GatewayError::NoServer(protocol))
             }

@@ -152,7 +152,10 @@ fn streams_come_and_go_while_another_is_watched() {
 
     let gate = rig.stream_spec("gate");
     let added = rig.reconfigure(|spec| spec.streams.push(gate));
-    assert_eq!(added, Ok(vec!["stream gate: added at rtsp `gate`".to_owned()]));
+    assert_eq!(
+        added,
+        Ok(vec!["stream gate: added at rtsp `gate`".to_owned()])
+    );
     let camera = Camera::start(&rig, "gate", Picture::Ball);
     let goes = Viewer::tcp(&rig, "gate");
     assert!(goes.decodes(20), "{goes:?}");
@@ -248,7 +251,8 @@ fn a_port_in_use_is_a_bad_config() {
 
 /// The answer to one request.
 fn request(rig: &Rig, method: &str, mount: &str) -> String {
-    let mut stream = TcpStream::connect(("127.0.0.1", rig.port())).expect("the server listens");
+    let mut stream =
+        TcpStream::connect(("127.0.0.1", rig.port(Protocol::Rtsp))).expect("the server listens");
     exchange(&mut stream, method, &rig.location(mount), "")
 }
 
@@ -285,7 +289,8 @@ fn header(answer: &str, name: &str) -> Option<String> {
 
 /// A viewer by TCP who is as good as stopped by SIGSTOP: plays, then never reads.
 fn play_and_read_nothing(rig: &Rig, mount: &str) -> TcpStream {
-    let mut stream = TcpStream::connect(("127.0.0.1", rig.port())).expect("the server listens");
+    let mut stream =
+        TcpStream::connect(("127.0.0.1", rig.port(Protocol::Rtsp))).expect("the server listens");
     let url = rig.location(mount);
     let described = exchange(&mut stream, "DESCRIBE", &url, "Accept: application/sdp\r\n");
     assert!(described.starts_with("RTSP/1.0 200"), "{described}");

@@ -3,6 +3,7 @@
 //! processes. No production code depends on this crate; it panics with a clear
 //! text where a test could only fail anyway.
 
+pub mod browser;
 pub mod camera;
 pub mod clip;
 pub mod leftovers;
