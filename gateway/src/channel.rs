@@ -12,6 +12,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -231,6 +232,15 @@ impl Drop for Viewer {
     }
 }
 
+/// How far a viewer is behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Lag {
+    /// From the access unit that it reads next to the newest, by PTS.
+    pub(crate) by: Duration,
+    /// There is a key frame after the access unit that it reads next.
+    pub(crate) keyframe_ahead: bool,
+}
+
 /// A place in the ring. It begins with the newest key frame and all since.
 pub(crate) struct Reader {
     channel: Channel,
@@ -298,6 +308,30 @@ impl Reader {
             && place < keyframe
         {
             self.go_to(keyframe);
+        }
+    }
+
+    /// Reads the newest key frame and all since next, again if it has read them already. Nothing
+    /// happens when that key frame is not here any more.
+    pub(crate) fn begin_again(&mut self) {
+        let keyframe = self.channel.ring().keyframe;
+        if let Some(keyframe) = keyframe {
+            self.skip_to_live();
+            self.place = self.place.map(|_| keyframe);
+        }
+    }
+
+    /// How it stands to the newest access unit.
+    pub(crate) fn lag(&self) -> Lag {
+        let ring = self.channel.ring();
+        let in_step = |place: &u64| *place >= ring.first && self.gaps == ring.gaps;
+        let next = self.place.filter(in_step).or(ring.keyframe);
+        let ends = next.and_then(|next| ring.get(next)).zip(ring.units.back());
+        Lag {
+            by: ends.map_or(Duration::ZERO, |(next, newest)| {
+                Duration::from_nanos(newest.pts_ns.saturating_sub(next.pts_ns))
+            }),
+            keyframe_ahead: ring.keyframe > next,
         }
     }
 

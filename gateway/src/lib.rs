@@ -11,10 +11,13 @@
 //! | `network` | the event loop of all protocols but RTSP | `network` |
 //! | `http` | HTTP within limits | `network` |
 //! | `hls` | playlists, segments, a page | `network` |
+//! | `timeline` | from PTS to the time of one viewing: pure | theirs |
 //! | `rtsp` | mounts, media, sessions | `rtsp`, and one a connection |
+//! | `webrtc` | WHEP over HTTP, one UDP socket, a task a viewer | `network` |
 //!
 //! Invariants:
-//! - An access unit is copied once, from the bus, however many watch.
+//! - An access unit is copied once from the bus, and then only where a protocol has to change it: into
+//!   packets that are encrypted for one viewer.
 //! - Nothing on the main thread waits for a viewer: what one does not take is dropped for that one
 //!   and counted, and it goes on at the next key frame.
 //! - Every access unit received is `forwarded`, `unwatched` or dropped in the same turn.
@@ -29,6 +32,8 @@ mod network;
 mod plan;
 mod rtsp;
 mod servers;
+mod timeline;
+mod webrtc;
 
 use std::time::{Duration, Instant};
 

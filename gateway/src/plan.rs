@@ -39,11 +39,13 @@ impl Plan {
         let GatewaySpec {
             address,
             ports,
+            webrtc_hosts,
             streams: _,
         } = &wanted;
         for (what, changed) in [
             ("the address", *address != current.address),
             ("the ports", *ports != current.ports),
+            ("`webrtc_hosts`", *webrtc_hosts != current.webrtc_hosts),
         ] {
             if changed {
                 return Err(format!("{what} cannot change while the gateway listens"));
@@ -146,6 +148,7 @@ mod tests {
         GatewaySpec {
             address: "127.0.0.1".to_owned(),
             ports: [(Protocol::Rtsp, 8554)].into(),
+            webrtc_hosts: Vec::new(),
             streams: streams.map(|(name, path)| stream(name, path)).to_vec(),
         }
     }

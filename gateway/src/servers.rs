@@ -1,6 +1,7 @@
 //! The servers, one a protocol, each begun with the first stream that it serves.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use contract::spec::{GatewaySpec, Protocol};
 use frame_bus::Waker;
@@ -12,6 +13,7 @@ use crate::hls;
 use crate::http;
 use crate::network::Network;
 use crate::rtsp;
+use crate::webrtc;
 
 /// The servers there are. They stop when dropped.
 pub(crate) struct Servers {
@@ -19,8 +21,10 @@ pub(crate) struct Servers {
     ports: BTreeMap<Protocol, u16>,
     directories: BTreeMap<Protocol, Directory>,
     waker: Waker,
+    webrtc_hosts: Vec<IpAddr>,
     rtsp: Option<rtsp::Server>,
     hls_port: Option<u16>,
+    webrtc: Option<webrtc::Server>,
     /// Started with the first server that needs it.
     network: Option<Network>,
 }
@@ -33,8 +37,10 @@ impl Servers {
             ports: spec.ports.clone(),
             directories: BTreeMap::new(),
             waker,
+            webrtc_hosts: spec.webrtc_hosts.clone(),
             rtsp: None,
             hls_port: None,
+            webrtc: None,
             network: None,
         }
     }
@@ -102,7 +108,11 @@ impl Servers {
         match protocol {
             Protocol::Rtsp => self.rtsp.as_ref().map_or(configured, rtsp::Server::port),
             Protocol::Hls => self.hls_port.unwrap_or(configured),
-            Protocol::Webrtc | Protocol::Srt => configured,
+            Protocol::Webrtc => self
+                .webrtc
+                .as_ref()
+                .map_or(configured, webrtc::Server::port),
+            Protocol::Srt => configured,
         }
     }
 
@@ -128,7 +138,17 @@ impl Servers {
                 self.network()?.spawn(listener.serve(router));
                 Ok(())
             }
-            Protocol::Webrtc | Protocol::Srt => {
+            Protocol::Webrtc => {
+                let place = webrtc::Place {
+                    address: self.address.clone(),
+                    port,
+                    hosts: self.webrtc_hosts.clone(),
+                };
+                let server = webrtc::Server::begin(self.network()?, &place, directory.clone())?;
+                self.webrtc = Some(server);
+                Ok(())
+            }
+            Protocol::Srt => {
                 self.network()?;
                 Err(GatewayError::NoServer(protocol))
             }

@@ -299,6 +299,7 @@ mod tests {
         let gateway = Role::Gateway(GatewaySpec {
             address: String::new(),
             ports: [].into(),
+            webrtc_hosts: Vec::new(),
             streams: Vec::new(),
         });
         assert!(Plan::between(&current, gateway).is_err());

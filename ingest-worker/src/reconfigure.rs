@@ -111,6 +111,7 @@ mod tests {
         let gateway = Role::Gateway(GatewaySpec {
             address: String::new(),
             ports: [].into(),
+            webrtc_hosts: Vec::new(),
             streams: Vec::new(),
         });
         assert!(motion_of(&current, &gateway).is_err());

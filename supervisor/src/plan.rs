@@ -349,6 +349,7 @@ impl Planner<'_> {
         let spec = GatewaySpec {
             address: self.config.gateway.address.to_string(),
             ports: self.config.gateway.ports.clone(),
+            webrtc_hosts: self.config.gateway.webrtc_hosts.clone(),
             streams,
         };
         Some(PlannedWorker {

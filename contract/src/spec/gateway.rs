@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,9 @@ pub struct GatewaySpec {
     pub address: String,
     /// The port of each protocol, which is listened on from the first stream served by it.
     pub ports: BTreeMap<Protocol, u16>,
+    /// Addresses under which viewers by WebRTC find it that its machine does not have, such as
+    /// that of a router which hands its ports on.
+    pub webrtc_hosts: Vec<IpAddr>,
     /// The streams it serves.
     pub streams: Vec<GatewayStreamSpec>,
 }

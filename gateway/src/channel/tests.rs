@@ -101,6 +101,48 @@ fn who_is_asked_to_be_live_passes_over_what_is_old() {
 }
 
 #[test]
+fn who_has_lost_a_picture_reads_the_newest_group_again() {
+    let channel = channel();
+    let mut reader = channel.watch();
+    reader.begin_again();
+    for number in 0..20 {
+        channel.push(unit(number, number % 10 == 0));
+        if number < 15 {
+            assert_eq!(read(&mut reader), [number]);
+        }
+    }
+    reader.begin_again();
+    assert_eq!(read(&mut reader), Vec::from_iter(10..20));
+    assert_eq!(channel.skipped(), 0);
+    channel.push(unit(20, false));
+    channel.push(unit(21, true));
+    reader.begin_again();
+    assert_eq!(read(&mut reader), [21]);
+    assert_eq!(channel.skipped(), 1, "what it has not read is passed over");
+}
+
+#[test]
+fn a_viewer_knows_how_late_it_is() {
+    let channel = channel();
+    let mut reader = channel.watch();
+    let lag = |reader: &Reader| {
+        let lag = reader.lag();
+        (lag.by.as_millis(), lag.keyframe_ahead)
+    };
+    assert_eq!(lag(&reader), (0, false));
+    for number in 0..5 {
+        channel.push(unit(number, number == 0));
+    }
+    assert_eq!(lag(&reader), (160, false), "it begins with the key frame");
+    assert!(matches!(reader.try_next(), Next::Unit(_)));
+    assert_eq!(lag(&reader), (120, false));
+    channel.push(unit(5, true));
+    assert_eq!(lag(&reader), (160, true));
+    assert_eq!(read(&mut reader), [1, 2, 3, 4, 5]);
+    assert_eq!(lag(&reader), (0, false));
+}
+
+#[test]
 fn nothing_is_read_across_a_gap_but_from_a_key_frame_on() {
     let channel = channel();
     let mut reader = channel.watch();

@@ -2,7 +2,6 @@
 
 mod outlet;
 mod server;
-mod timeline;
 
 pub(crate) use outlet::{Fate, Outlet};
 pub(crate) use server::{END_FLUSH, Mount, Server};

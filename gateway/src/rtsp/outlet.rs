@@ -8,8 +8,8 @@ use gstreamer::prelude::*;
 use gstreamer_app::AppSrc;
 
 use super::server::Mount;
-use super::timeline::Timeline;
 use crate::channel::{AccessUnit, Channel};
+use crate::timeline::Timeline;
 
 /// Media time queued before the payloader; more means that no viewer takes anything.
 const QUEUE_TIME_MAX: gst::ClockTime = gst::ClockTime::from_seconds(2);

@@ -55,19 +55,24 @@ impl Rig {
 
     /// Starts a gateway that serves each stream by each of these protocols at its name.
     pub(crate) fn serving(protocols: &[Protocol], streams: &[&str]) -> Self {
+        Self::serving_at("127.0.0.1", protocols, streams)
+    }
+
+    /// The same on another address of this machine.
+    pub(crate) fn serving_at(address: &str, protocols: &[Protocol], streams: &[&str]) -> Self {
         let ports = protocols.iter().map(|protocol| (*protocol, 0)).collect();
-        let mut rig = Self::launch(ports, streams);
+        let mut rig = Self::launch(address, ports, streams);
         rig.ports = rig.wait_ready();
         rig
     }
 
     /// Starts a gateway that cannot work, and returns why.
     pub(crate) fn fails(port: u16) -> Failure {
-        let rig = Self::launch([(Protocol::Rtsp, port)].into(), &["yard"]);
+        let rig = Self::launch("127.0.0.1", [(Protocol::Rtsp, port)].into(), &["yard"]);
         rig.join().expect_err("it cannot work")
     }
 
-    fn launch(ports: BTreeMap<Protocol, u16>, streams: &[&str]) -> Self {
+    fn launch(address: &str, ports: BTreeMap<Protocol, u16>, streams: &[&str]) -> Self {
         gst::init().expect("GStreamer starts");
         let directory = tempfile::tempdir().expect("a temporary directory");
         let root = Root::create(Path::new(BASE), "a test").expect("a root");
@@ -76,7 +81,8 @@ impl Rig {
             .iter()
             .map(|name| stream_spec(&directory, name, ports.keys()));
         let gateway = GatewaySpec {
-            address: "127.0.0.1".to_owned(),
+            address: address.to_owned(),
+            webrtc_hosts: Vec::new(),
             streams: streams.collect(),
             ports,
         };
@@ -257,6 +263,27 @@ pub(crate) enum Picture {
     Noise,
     /// Bars of seven colours, a key frame each two seconds.
     Bars,
+    /// 768x576 at 25 frames a second and 3 Mbit/s, a key frame each two seconds.
+    Street,
+}
+
+impl Picture {
+    fn size(self) -> PixelSize {
+        match self {
+            Self::Street => PixelSize {
+                width: 768,
+                height: 576,
+            },
+            _ => SIZE,
+        }
+    }
+
+    fn interval(self) -> Duration {
+        match self {
+            Self::Street => 2 * INTERVAL,
+            _ => INTERVAL,
+        }
+    }
 }
 
 struct AccessUnit {
@@ -268,14 +295,23 @@ const CLIP_UNITS: usize = 100;
 
 fn encoded(picture: Picture) -> &'static [AccessUnit] {
     static BALL: LazyLock<Vec<AccessUnit>> =
-        LazyLock::new(|| clip("ball", "key-int-max=25 bitrate=500"));
+        LazyLock::new(|| clip(SIZE, "ball", "key-int-max=25 bitrate=500"));
     static LONG: LazyLock<Vec<AccessUnit>> =
-        LazyLock::new(|| clip("ball", "key-int-max=1000 bitrate=500"));
+        LazyLock::new(|| clip(SIZE, "ball", "key-int-max=1000 bitrate=500"));
     static NOISE: LazyLock<Vec<AccessUnit>> =
-        LazyLock::new(|| clip("snow", "key-int-max=25 pass=quant quantizer=8"));
+        LazyLock::new(|| clip(SIZE, "snow", "key-int-max=25 pass=quant quantizer=8"));
     static BARS: LazyLock<Vec<AccessUnit>> =
-        LazyLock::new(|| clip("smpte", "key-int-max=1000 bitrate=500"));
+        LazyLock::new(|| clip(SIZE, "smpte", "key-int-max=1000 bitrate=500"));
+    static STREET: LazyLock<Vec<AccessUnit>> = LazyLock::new(|| {
+        let pattern = "zone-plate kx2=20 ky2=20 kt=3";
+        clip(
+            Picture::Street.size(),
+            pattern,
+            "key-int-max=50 bitrate=6000",
+        )
+    });
     match picture {
+        Picture::Street => &STREET,
         Picture::Bars => &BARS,
         Picture::Ball => &BALL,
         Picture::LongGroups => &LONG,
@@ -283,7 +319,31 @@ fn encoded(picture: Picture) -> &'static [AccessUnit] {
     }
 }
 
-fn clip(pattern: &str, encoder: &str) -> Vec<AccessUnit> {
+/// The access units of a picture, in the order in which they come again and again.
+pub(crate) fn access_units(picture: Picture) -> impl Iterator<Item = &'static [u8]> {
+    encoded(picture).iter().map(|unit| &unit.data[..])
+}
+
+/// A byte stream without delimiters, which are not sent, and with start codes of four bytes.
+pub(crate) fn canonical(data: &[u8]) -> Vec<u8> {
+    const DELIMITER: u8 = 9;
+    let mut canonical = Vec::new();
+    let starts: Vec<usize> = (0..data.len().saturating_sub(3))
+        .filter(|at| data[*at..].starts_with(&[0, 0, 1]))
+        .collect();
+    for (index, start) in starts.iter().enumerate() {
+        let end = starts.get(index + 1).copied().unwrap_or(data.len());
+        let unit = &data[start + 3..end];
+        let zeros = unit.iter().rev().take_while(|byte| **byte == 0).count();
+        if unit[0] & 0x1f != DELIMITER {
+            canonical.extend([0, 0, 0, 1]);
+            canonical.extend(&unit[..unit.len() - zeros]);
+        }
+    }
+    canonical
+}
+
+fn clip(size: PixelSize, pattern: &str, encoder: &str) -> Vec<AccessUnit> {
     gst::init().expect("GStreamer starts");
     let pipeline = gst::parse::launch(&format!(
         "videotestsrc pattern={pattern} num-buffers={CLIP_UNITS} \
@@ -291,7 +351,7 @@ fn clip(pattern: &str, encoder: &str) -> Vec<AccessUnit> {
          ! x264enc speed-preset=ultrafast tune=zerolatency {encoder} \
          ! h264parse ! video/x-h264,stream-format=byte-stream,alignment=au \
          ! appsink name=sink sync=false",
-        SIZE.width, SIZE.height
+        size.width, size.height
     ))
     .expect("the elements are installed")
     .downcast::<gst::Pipeline>()
@@ -320,6 +380,7 @@ fn clip(pattern: &str, encoder: &str) -> Vec<AccessUnit> {
 pub(crate) struct Camera {
     stop: SyncSender<End>,
     thread: JoinHandle<u64>,
+    taken: Arc<Mutex<Vec<u64>>>,
 }
 
 enum End {
@@ -354,16 +415,18 @@ impl Camera {
     ) -> Self {
         let units = encoded(picture);
         let waker = Waker::open(&rig.bus, &WorkerId::Gateway).expect("a waker");
-        let mut publisher =
-            PacketPublisher::open(&rig.bus, &stream(name), SIZE, epoch).expect("a publisher");
+        let mut publisher = PacketPublisher::open(&rig.bus, &stream(name), picture.size(), epoch)
+            .expect("a publisher");
         let (stop, stopped) = sync_channel(1);
+        let taken = Arc::<Mutex<Vec<u64>>>::default();
+        let captured = Arc::clone(&taken);
         let thread = std::thread::spawn(move || {
             let mut next = first;
             // Later producers begin at PTS 0, the first somewhere.
             let mut pts_ns = if epoch == 0 { 3_600_000_000_000 } else { 0 };
             let mut due = Instant::now();
             for unit in units.iter().cycle().skip(skip) {
-                due += INTERVAL;
+                due += picture.interval();
                 match stopped.recv_timeout(due.saturating_duration_since(Instant::now())) {
                     Err(RecvTimeoutError::Timeout) => {}
                     Ok(End::Ended) => {
@@ -379,14 +442,27 @@ impl Camera {
                     captured_ns: monotonic_ns(),
                     keyframe: unit.keyframe,
                 };
+                captured
+                    .lock()
+                    .expect("not poisoned")
+                    .push(stamp.captured_ns);
                 publisher.publish(&stamp, &unit.data).expect("published");
                 waker.wake();
                 next += 1;
-                pts_ns += INTERVAL.as_nanos() as u64;
+                pts_ns += picture.interval().as_nanos() as u64;
             }
             next
         });
-        Self { stop, thread }
+        Self {
+            stop,
+            thread,
+            taken,
+        }
+    }
+
+    /// When each access unit was captured, by the monotonic clock.
+    pub(crate) fn captured_ns(&self) -> Vec<u64> {
+        self.taken.lock().expect("not poisoned").clone()
     }
 
     /// Publishes the end of the stream; returns the next sequence number.

@@ -4,9 +4,14 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use contract::spec::Protocol;
+use dsl::yaml::Node;
 
+use super::code;
 use super::reader::Fields;
 use super::table::{Absent, Key, Kind, Section};
+
+/// Most addresses in `webrtc_hosts`: each is one more that every viewer tries.
+const HOSTS_MAX: usize = 8;
 
 /// The keys of `gateway`.
 pub(super) const GATEWAY: Section = Section {
@@ -26,6 +31,12 @@ pub(super) const GATEWAY: Section = Section {
             "TCP port of WHEP, and UDP port of WebRTC's media.",
             "8889",
         ),
+        Key {
+            name: "webrtc_hosts",
+            doc: "IP addresses under which viewers by WebRTC find this machine besides its own, such as that of a router which hands the port on.",
+            kind: Kind::List(&Kind::Address),
+            absent: Absent::Optional,
+        },
         port("srt_port", "UDP port of SRT.", "8890"),
     ],
 };
@@ -46,6 +57,8 @@ pub struct GatewayConfig {
     pub address: IpAddr,
     /// The port of each protocol.
     pub ports: BTreeMap<Protocol, u16>,
+    /// Where viewers by WebRTC find this machine, besides its own addresses.
+    pub webrtc_hosts: Vec<IpAddr>,
 }
 
 impl GatewayConfig {
@@ -59,8 +72,27 @@ impl GatewayConfig {
         Some(Self {
             address: address?,
             ports: ports.into_iter().collect::<Option<_>>()?,
+            webrtc_hosts: read_hosts(fields)?,
         })
     }
+}
+
+fn read_hosts(fields: &Fields<'_>) -> Option<Vec<IpAddr>> {
+    let items = fields.list("webrtc_hosts");
+    let address = |item: &Node| -> Option<IpAddr> { item.as_scalar()?.text.parse().ok() };
+    let addresses: Option<Vec<_>> = items.iter().map(address).collect();
+    let wrong = items.iter().find(|item| address(item).is_none());
+    if let Some(node) = wrong.or(items.get(HOSTS_MAX)) {
+        let message = format!("`webrtc_hosts` are {HOSTS_MAX} IP addresses at most");
+        let problem = fields
+            .reader
+            .problem(code::WRONG_VALUE, &node.span, message);
+        fields
+            .reader
+            .report(problem.helped("write addresses and no names: `[203.0.113.9]`"));
+        return None;
+    }
+    addresses
 }
 
 /// The key of `gateway` that sets a protocol's port.

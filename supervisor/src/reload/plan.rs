@@ -232,6 +232,10 @@ fn refusals(old: &RunConfig, new: &RunConfig) -> Vec<String> {
         ("run", old.run != new.run),
         ("onnxruntime", old.onnxruntime != new.onnxruntime),
         ("gateway.address", before.address != after.address),
+        (
+            "gateway.webrtc_hosts",
+            before.webrtc_hosts != after.webrtc_hosts,
+        ),
     ];
     let changed = fixed.into_iter().filter(|(_, changed)| *changed);
     let changed = changed.map(|(key, _)| key.to_owned());
@@ -580,6 +584,7 @@ fn gateway_changes(old: &GatewaySpec, new: &GatewaySpec) -> Vec<String> {
         // A change of these is refused.
         address: _,
         ports: _,
+        webrtc_hosts: _,
         streams,
     } = new;
     let mut changes = Vec::new();

@@ -201,12 +201,13 @@ fn what_cannot_change_is_said_by_name() {
     );
     let both = refused(&[
         ("run: yard", "run: other"),
-        ("{rtsp_port", "{address: 0.0.0.0, rtsp_port"),
+        (
+            "{rtsp_port",
+            "{address: 0.0.0.0, webrtc_hosts: [203.0.113.9], rtsp_port",
+        ),
     ]);
-    assert!(
-        both.contains("`run`") && both.contains("`gateway.address`"),
-        "{both}"
-    );
+    let keys = ["`run`", "`gateway.address`", "`gateway.webrtc_hosts`"];
+    assert!(keys.iter().all(|key| both.contains(key)), "{both}");
 }
 
 #[test]

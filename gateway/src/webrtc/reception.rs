@@ -1,0 +1,102 @@
+//! Who comes by HTTP: the page, and the beginning and end of sessions.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode};
+use axum::{Extension, Router};
+use bytes::Bytes;
+
+use super::sessions::{Sessions, VIEWERS_MAX};
+use super::socket::Socket;
+use super::viewer::{House, Refusal, Viewer};
+use super::whep::{self, Problem, Response, Route};
+use crate::directory::Directory;
+use crate::http::Peer;
+
+/// Bytes of a body. The offer of a browser has under 10 KB.
+const BODY_BYTES_MAX: usize = 64 << 10;
+
+/// From the first byte of a body to its last.
+const BODY_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// What requests need.
+pub(super) struct Reception {
+    pub(super) house: House,
+    pub(super) directory: Directory,
+    pub(super) sessions: Sessions,
+    pub(super) socket: Arc<Socket>,
+}
+
+/// Answers every request: paths of streams have any number of parts, so one handler takes all.
+pub(super) fn router(reception: Reception) -> Router {
+    Router::new()
+        .fallback(answer)
+        .with_state(Arc::new(reception))
+}
+
+async fn answer(
+    State(reception): State<Arc<Reception>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    request: Request,
+) -> Response {
+    let target = request.uri().path().to_owned();
+    let answer = reception.answer(request).await;
+    answer.unwrap_or_else(|problem| {
+        tracing::debug!(%peer, target, ?problem, "a request is refused");
+        problem.response()
+    })
+}
+
+impl Reception {
+    async fn answer(&self, request: Request) -> Result<Response, Problem> {
+        let (head, body) = request.into_parts();
+        let route = Route::of(head.uri.path());
+        if let Some(response) = whep::check(&route, &head.method, &head.headers)? {
+            return Ok(response);
+        }
+        match route {
+            Route::Page { path } => {
+                self.directory.find(path).ok_or(Problem::NoStream)?;
+                Ok(whep::page())
+            }
+            Route::Endpoint { path } => self.begin(path, &text(body).await?),
+            Route::Session { path, name } => {
+                let fragment = self.sessions.offered_by(path, name);
+                let fragment = fragment.ok_or(Problem::NoSession)?;
+                if head.method == Method::DELETE {
+                    self.sessions.end(name);
+                    return Ok(whep::done(StatusCode::OK));
+                }
+                if whep::is_same_session(&text(body).await?, &fragment) {
+                    Ok(whep::done(StatusCode::NO_CONTENT))
+                } else {
+                    Err(Problem::NoRestart)
+                }
+            }
+        }
+    }
+
+    fn begin(&self, path: &str, offer: &str) -> Result<Response, Problem> {
+        let channel = self.directory.find(path).ok_or(Problem::NoStream)?;
+        if self.sessions.count() >= VIEWERS_MAX {
+            return Err(Problem::Full(VIEWERS_MAX));
+        }
+        let joined = Viewer::join(offer, &channel, &self.house, Instant::now());
+        let (viewer, answer) = joined.map_err(Problem::Refused)?;
+        let name = self.sessions.begin(viewer, path, &self.socket);
+        let name = name.map_err(|error| Problem::Internal(error.to_string()))?;
+        Ok(whep::created(path, &name, answer))
+    }
+}
+
+async fn text(body: Body) -> Result<String, Problem> {
+    let body = axum::body::to_bytes(body, BODY_BYTES_MAX);
+    let body = tokio::time::timeout(BODY_TIME_MAX, body).await;
+    let body = body.map_err(|_| Problem::TooSlow)?;
+    let body = body.map_err(|_| Problem::TooLong(BODY_BYTES_MAX))?;
+    let text = String::from_utf8(Bytes::into(body));
+    text.map_err(|error| Problem::Refused(Refusal::BadOffer(error.to_string())))
+}

@@ -1,0 +1,285 @@
+//! A viewer by WHEP, made of the same engine as the server but with a socket and a thread of its
+//! own.
+
+use std::fmt;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use contract::clock::monotonic_ns;
+use str0m::change::SdpAnswer;
+use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid};
+use str0m::net::{Protocol, Receive};
+use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
+use testkit::wait_until;
+
+/// Its thread looks at what it is told so often.
+const TICK: Duration = Duration::from_millis(20);
+
+/// An answer over HTTP.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (key, value) = line.split_once(": ")?;
+            key.eq_ignore_ascii_case(name).then_some(value)
+        })
+    }
+}
+
+/// Asks once. `body` is the content type and the content.
+pub(crate) fn ask(port: u16, method: &str, target: &str, body: Option<(&str, &str)>) -> Answer {
+    let (kind, body) = body.unwrap_or(("", ""));
+    let kind = if kind.is_empty() {
+        String::new()
+    } else {
+        format!("Content-Type: {kind}\r\n")
+    };
+    let length = body.len();
+    let request = format!(
+        "{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{kind}Content-Length: {length}\r\n\r\n{body}"
+    );
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+    // It may answer, and close, before it has read all.
+    let _ = stream.write_all(request.as_bytes());
+    let mut text = String::new();
+    let _ = stream.read_to_string(&mut text);
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+    Answer {
+        status: status.unwrap_or(0),
+        head: head.to_owned(),
+        body: body.to_owned(),
+    }
+}
+
+/// A picture as it was received.
+#[derive(Debug, Clone)]
+pub(crate) struct Picture {
+    /// RTP time.
+    pub(crate) ticks: u64,
+    /// H.264 byte stream.
+    pub(crate) data: Arc<[u8]>,
+    /// By the monotonic clock.
+    pub(crate) received_ns: u64,
+    /// The extension that asks for no delay was there.
+    pub(crate) undelayed: bool,
+}
+
+#[derive(Default)]
+struct Shared {
+    pictures: Mutex<Vec<Picture>>,
+    gone: AtomicBool,
+    /// It reads nothing any more.
+    frozen: AtomicBool,
+    /// One of so many datagrams is lost.
+    loses_one_of: AtomicU32,
+    asks: AtomicBool,
+    stop: AtomicBool,
+}
+
+/// A viewer. It goes, without a word, when dropped.
+pub(crate) struct Whep {
+    port: u16,
+    pub(crate) answer: Answer,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Whep {
+    /// Watches what is at `path`.
+    pub(crate) fn watch(port: u16, path: &str) -> Self {
+        Self::with(port, path, |config| config)
+    }
+
+    /// Watches with an engine of another configuration.
+    pub(crate) fn with(port: u16, path: &str, change: impl FnOnce(RtcConfig) -> RtcConfig) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let local = socket.local_addr().expect("bound");
+        let (mut rtc, offer, pending, mid) = offer(local, change);
+        let answer = ask(
+            port,
+            "POST",
+            &format!("/{path}/whep"),
+            Some(("application/sdp", &offer)),
+        );
+        let shared = Arc::<Shared>::default();
+        let thread = (answer.status == 201).then(|| {
+            let sdp = SdpAnswer::from_sdp_string(&answer.body).expect("an answer");
+            let accepted = rtc.sdp_api().accept_answer(pending, sdp);
+            accepted.expect("an answer to the offer");
+            let shared = Arc::clone(&shared);
+            std::thread::spawn(move || run(rtc, &socket, local, mid, &shared))
+        });
+        Self {
+            port,
+            answer,
+            shared,
+            thread,
+        }
+    }
+
+    pub(crate) fn pictures(&self) -> Vec<Picture> {
+        self.shared.pictures.lock().expect("not poisoned").clone()
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.shared.pictures.lock().expect("not poisoned").len()
+    }
+
+    /// So many pictures come in good time.
+    pub(crate) fn receives(&self, pictures: usize) -> bool {
+        wait_until(Duration::from_secs(8), || self.count() >= pictures)
+    }
+
+    /// It is told that this is the end.
+    pub(crate) fn is_sent_home(&self) -> bool {
+        wait_until(Duration::from_secs(5), || {
+            self.shared.gone.load(Ordering::Relaxed)
+        })
+    }
+
+    /// Reads nothing any more, and does not say so.
+    pub(crate) fn freeze(&self) {
+        self.shared.frozen.store(true, Ordering::Relaxed);
+    }
+
+    /// From now on one of so many datagrams is lost on the way to it; 0 is none.
+    pub(crate) fn lose_one_of(&self, count: u32) {
+        self.shared.loses_one_of.store(count, Ordering::Relaxed);
+    }
+
+    /// Asks for a key frame.
+    pub(crate) fn ask_for_keyframe(&self) {
+        self.shared.asks.store(true, Ordering::Relaxed);
+    }
+
+    /// Where its session is.
+    pub(crate) fn session(&self) -> &str {
+        self.answer.header("location").expect("a session")
+    }
+
+    /// Says good-bye by HTTP.
+    pub(crate) fn leave(self) -> Answer {
+        ask(self.port, "DELETE", self.session(), None)
+    }
+}
+
+impl Drop for Whep {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        if let Some(Err(panic)) = self.thread.take().map(JoinHandle::join)
+            && !std::thread::panicking()
+        {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+impl fmt::Debug for Whep {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.count();
+        write!(
+            formatter,
+            "a viewer with {count} pictures and {:?}",
+            self.answer
+        )
+    }
+}
+
+/// An offer to receive video, and an audio that nobody sends, as some players make it.
+pub(crate) fn offer(
+    local: SocketAddr,
+    change: impl FnOnce(RtcConfig) -> RtcConfig,
+) -> (Rtc, String, str0m::change::SdpPendingOffer, Mid) {
+    let config = RtcConfig::new()
+        .set_crypto_provider(Arc::new(str0m::crypto::from_feature_flags()))
+        .set_extension(5, str0m::rtp::Extension::PlayoutDelay);
+    let mut rtc = change(config).build(Instant::now());
+    let candidate = Candidate::host(local, "udp").expect("an address");
+    rtc.add_local_candidate(candidate);
+    let mut api = rtc.sdp_api();
+    let mid = api.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None);
+    api.add_media(MediaKind::Audio, Direction::RecvOnly, None, None, None);
+    let (offer, pending) = api.apply().expect("there are changes");
+    (rtc, offer.to_sdp_string(), pending, mid)
+}
+
+fn run(mut rtc: Rtc, socket: &UdpSocket, local: SocketAddr, mid: Mid, shared: &Shared) {
+    let mut buffer = [0; 2048];
+    let mut received = 0_u32;
+    while !shared.stop.load(Ordering::Relaxed) {
+        let deadline = match rtc.poll_output().expect("the engine runs") {
+            Output::Timeout(deadline) => deadline,
+            Output::Transmit(transmit) => {
+                // The other end may be gone.
+                let _ = socket.send_to(&transmit.contents, transmit.destination);
+                continue;
+            }
+            Output::Event(event) => {
+                take(event, shared);
+                continue;
+            }
+        };
+        if !rtc.is_alive() {
+            shared.gone.store(true, Ordering::Relaxed);
+            return;
+        }
+        if shared.asks.swap(false, Ordering::Relaxed) {
+            let mut writer = rtc.writer(mid).expect("there is this media");
+            let asked = writer.request_keyframe(None, KeyframeRequestKind::Pli);
+            asked.expect("it was negotiated");
+            continue;
+        }
+        let wait = deadline.saturating_duration_since(Instant::now());
+        let wait = wait.clamp(Duration::from_millis(1), TICK);
+        socket.set_read_timeout(Some(wait)).expect("not zero");
+        if shared.frozen.load(Ordering::Relaxed) {
+            std::thread::park_timeout(TICK);
+            continue;
+        }
+        let now = match socket.recv_from(&mut buffer) {
+            Err(_) => None,
+            Ok((length, source)) => {
+                received += 1;
+                let one_of = shared.loses_one_of.load(Ordering::Relaxed);
+                let lost = one_of > 0 && received.is_multiple_of(one_of);
+                let contents = Receive::new(Protocol::Udp, source, local, &buffer[..length]);
+                contents.ok().filter(|_| !lost)
+            }
+        };
+        let input = match now {
+            Some(contents) => Input::Receive(Instant::now(), contents),
+            None => Input::Timeout(Instant::now()),
+        };
+        rtc.handle_input(input).expect("the engine runs");
+    }
+}
+
+fn take(event: Event, shared: &Shared) {
+    match event {
+        Event::Closed => shared.gone.store(true, Ordering::Relaxed),
+        Event::MediaData(media) => {
+            let picture = Picture {
+                ticks: media.time.numer(),
+                received_ns: monotonic_ns(),
+                undelayed: media
+                    .ext_vals
+                    .play_delay_max
+                    .is_some_and(|max| max.numer() == 0),
+                data: media.data,
+            };
+            shared.pictures.lock().expect("not poisoned").push(picture);
+        }
+        _ => {}
+    }
+}
