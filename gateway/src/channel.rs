@@ -49,6 +49,8 @@ struct Shared {
     viewers: AtomicU64,
     viewers_total: AtomicU64,
     skipped: AtomicU64,
+    /// Those who ask and are no viewers yet.
+    asking: AtomicU64,
     /// Called when viewers come and go.
     on_viewers: Box<dyn Fn() + Send + Sync>,
 }
@@ -117,6 +119,7 @@ impl Channel {
             viewers: AtomicU64::new(0),
             viewers_total: AtomicU64::new(0),
             skipped: AtomicU64::new(0),
+            asking: AtomicU64::new(0),
             on_viewers: Box::new(on_viewers),
         }))
     }
@@ -195,6 +198,33 @@ impl Channel {
         }
     }
 
+    /// Somebody asks for the stream who is no viewer yet: it is wanted until this is dropped.
+    pub(crate) fn ask(&self) -> Asking {
+        self.0.asking.fetch_add(1, Ordering::Relaxed);
+        (self.0.on_viewers)();
+        Asking(self.clone())
+    }
+
+    /// Somebody watches or asks.
+    pub(crate) fn is_wanted(&self) -> bool {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        load(&self.0.viewers) + load(&self.0.asking) > 0
+    }
+
+    /// Waits for something to begin with: a source that is connected to on demand has nothing
+    /// before somebody asks. False when the time is over.
+    pub(crate) async fn wait_for_picture(&self, within: Duration) -> bool {
+        let _asking = self.ask();
+        let mut changed = self.0.changed.subscribe();
+        let found = async {
+            while self.ring().keyframe.is_none() {
+                // The sender is here.
+                let _ = changed.changed().await;
+            }
+        };
+        tokio::time::timeout(within, found).await.is_ok()
+    }
+
     /// Viewers now, and viewers ever.
     pub(crate) fn viewers(&self) -> (u64, u64) {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -228,6 +258,16 @@ pub(crate) struct Viewer(Channel);
 impl Drop for Viewer {
     fn drop(&mut self) {
         self.0.0.viewers.fetch_sub(1, Ordering::Relaxed);
+        (self.0.0.on_viewers)();
+    }
+}
+
+/// Makes a stream wanted for as long as it is kept.
+pub(crate) struct Asking(Channel);
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.0.0.asking.fetch_sub(1, Ordering::Relaxed);
         (self.0.0.on_viewers)();
     }
 }

@@ -36,6 +36,8 @@ pub(crate) struct Feed {
     ended_at: Option<Instant>,
     /// Viewers of the channel have been told of the end.
     told_end: bool,
+    /// What was last said of [`Feed::demand`].
+    wanted: bool,
     before: Before,
 }
 
@@ -70,6 +72,7 @@ impl Feed {
             rtsp: None,
             ended_at: None,
             told_end: false,
+            wanted: false,
         })
     }
 
@@ -148,6 +151,14 @@ impl Feed {
         self.count_viewers();
         self.book.tick();
         Ok(taken == UNITS_PER_TURN_MAX)
+    }
+
+    /// Whether anybody watches or asks for the stream, if that is not what was said last.
+    pub(crate) fn demand(&mut self) -> Option<bool> {
+        let by_rtsp = self.rtsp.as_ref().is_some_and(Outlet::is_wanted);
+        let wanted = by_rtsp || self.channels.values().any(Channel::is_wanted);
+        let before = std::mem::replace(&mut self.wanted, wanted);
+        (wanted != before).then_some(wanted)
     }
 
     /// The producer has ended and no other has come since.

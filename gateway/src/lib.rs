@@ -127,10 +127,19 @@ pub fn run(spec: WorkerSpec, control: Control) -> Result<(), Failure> {
                     let result = gateway.reconfigure(*role)?;
                     control.reconfigured(generation, result);
                 }
-                ToWorker::Configure(_) | ToWorker::Start | ToWorker::EventCommitted(_) => {}
+                ToWorker::Configure(_)
+                | ToWorker::Start
+                | ToWorker::EventCommitted(_)
+                | ToWorker::Wanted(_) => {}
             }
         }
         gateway.turn(TURN_MAX).map_err(GatewayError::from)?;
+        for feed in &mut gateway.feeds {
+            if let Some(wanted) = feed.demand() {
+                let stream = feed.stream().clone();
+                control.send(FromWorker::Wanted { stream, wanted });
+            }
+        }
         if drain_until.is_some_and(|until| gateway.has_ended() || Instant::now() >= until) {
             gateway.close().map_err(GatewayError::from)?;
             break;

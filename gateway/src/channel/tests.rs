@@ -174,6 +174,27 @@ fn viewers_are_told_the_end_and_others_may_come_after_it() {
     assert_eq!(channel.viewers(), (0, 2));
 }
 
+#[tokio::test]
+async fn who_asks_makes_a_stream_wanted_and_waits_for_its_first_picture() {
+    let channel = channel();
+    assert!(!channel.is_wanted());
+    let there =
+        |channel: Channel| async move { channel.wait_for_picture(Duration::from_secs(10)).await };
+    let asking = tokio::spawn(there(channel.clone()));
+    tokio::task::yield_now().await;
+    assert!(channel.is_wanted());
+    channel.push(unit(0, false));
+    channel.push(unit(1, true));
+    assert!(asking.await.expect("it does not panic"));
+    assert!(!channel.is_wanted());
+    assert_eq!(channel.viewers(), (0, 0), "it was no viewer");
+    let reader = channel.watch();
+    assert!(channel.is_wanted());
+    drop(reader);
+    channel.end();
+    assert!(!channel.wait_for_picture(Duration::from_millis(5)).await);
+}
+
 #[test]
 fn the_ring_has_bounds() {
     let channel = channel();

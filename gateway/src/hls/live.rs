@@ -9,7 +9,7 @@ use axum::body::Bytes;
 use contract::clock::{monotonic_ns, wall_ms};
 use tokio::sync::watch;
 
-use crate::channel::{AccessUnit, Channel, Next};
+use crate::channel::{AccessUnit, Asking, Channel, Next};
 use crate::directory::Directory;
 use crate::hls::playlist;
 use crate::hls::segmenter::{Pace, Segmenter, SegmenterError, Step};
@@ -120,6 +120,8 @@ impl Lives {
 /// One stream while it is asked for.
 pub(crate) struct Live {
     channel: Channel,
+    /// Between two requests of a player the stream is wanted, too.
+    _asking: Asking,
     state: Mutex<State>,
     /// Says that the window has changed.
     changed: watch::Sender<()>,
@@ -138,6 +140,7 @@ struct State {
 impl Live {
     fn new(channel: Channel) -> Arc<Self> {
         Arc::new(Self {
+            _asking: channel.ask(),
             channel,
             state: Mutex::new(State {
                 window: None,

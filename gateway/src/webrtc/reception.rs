@@ -22,6 +22,9 @@ const BODY_BYTES_MAX: usize = 64 << 10;
 /// From the first byte of a body to its last.
 const BODY_TIME_MAX: Duration = Duration::from_secs(5);
 
+/// A source that is connected to on demand needs so long for its first picture, mostly less.
+const PICTURE_WAIT_MAX: Duration = Duration::from_secs(10);
+
 /// What requests need.
 pub(super) struct Reception {
     pub(super) house: House,
@@ -62,7 +65,7 @@ impl Reception {
                 self.directory.find(path).ok_or(Problem::NoStream)?;
                 Ok(whep::page())
             }
-            Route::Endpoint { path } => self.begin(path, &text(body).await?),
+            Route::Endpoint { path } => self.begin(path, &text(body).await?).await,
             Route::Session { path, name } => {
                 let fragment = self.sessions.offered_by(path, name);
                 let fragment = fragment.ok_or(Problem::NoSession)?;
@@ -79,10 +82,13 @@ impl Reception {
         }
     }
 
-    fn begin(&self, path: &str, offer: &str) -> Result<Response, Problem> {
+    async fn begin(&self, path: &str, offer: &str) -> Result<Response, Problem> {
         let channel = self.directory.find(path).ok_or(Problem::NoStream)?;
         if self.sessions.count() >= VIEWERS_MAX {
             return Err(Problem::Full(VIEWERS_MAX));
+        }
+        if !channel.wait_for_picture(PICTURE_WAIT_MAX).await {
+            return Err(Problem::Refused(Refusal::NoPicture));
         }
         let joined = Viewer::join(offer, &channel, &self.house, Instant::now());
         let (viewer, answer) = joined.map_err(Problem::Refused)?;
