@@ -311,7 +311,11 @@ impl Sessions {
     fn fail(&mut self, now_ns: u64, state: SourceState, detail: String) -> Vec<Action> {
         self.failures += 1;
         let retry = self.policy.retry.as_ref();
-        let again = retry.filter(|retry| retry.attempts.is_none_or(|most| self.failures < most));
+        // A listener is never given up: its sender may come whenever it likes.
+        let attempts = retry
+            .and_then(|retry| retry.attempts)
+            .filter(|_| !self.policy.waits_for_sender);
+        let again = retry.filter(|_| attempts.is_none_or(|most| self.failures < most));
         let Some(retry) = again else {
             self.state = State::Over;
             let gone = match self.failures {
@@ -331,9 +335,7 @@ impl Sessions {
         };
         let wait = self.wait(retry, state);
         let until_ns = now_ns.saturating_add(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX));
-        let of = retry
-            .attempts
-            .map_or_else(String::new, |most| format!(" of {most}"));
+        let of = attempts.map_or_else(String::new, |most| format!(" of {most}"));
         let detail = format!(
             "{detail}; failure {}{of}, trying again in {}",
             self.failures,

@@ -40,10 +40,6 @@ fn check(name: &str, encoding: &str) {
         path.display()
     ));
     let (seen, decoder) = read(&path);
-    println!(
-        "| file | {name} | {encoding} | {decoder} | {} of 50 frames |",
-        seen.len()
-    );
     assert_eq!(seen.len(), 50, "{name} by {encoding}, decoded by {decoder}");
     for frame in [&seen[0], &seen[25], &seen[49]] {
         assert_red(frame);

@@ -294,7 +294,7 @@ fn a_camera_that_comes_back_with_another_size_and_codec_goes_on_at_the_first_siz
                 FromWorker::Source(info) => Some(info.decoder),
                 _ => None,
             })
-            .last()
+            .next_back()
         };
         assert!(
             wait_until(PATIENCE, || decoders().as_deref() == Some(decoder)),

@@ -352,4 +352,8 @@ fn a_listener_waits_for_its_sender_for_ever() {
         assert!((0.2..0.3).contains(&waited), "{waited}");
         assert_eq!(opened[1], Action::Open);
     }
+    for _ in 0..10 {
+        assert_eq!(states(&fake.lose()), [SourceState::Lost]);
+        fake.wait();
+    }
 }

@@ -315,10 +315,17 @@ pub(crate) fn assert_rate(seen: &[Seen]) {
     for pair in seen.windows(2) {
         assert!(pair[0].pts_ms < pair[1].pts_ms, "event time goes on");
     }
-    let (first, last) = (&seen[0], seen.last().unwrap());
-    let numbers = last.sequence_number - first.sequence_number;
-    let mean = (last.pts_ms - first.pts_ms) as f64 / numbers as f64;
-    assert!((mean - 40.0).abs() < 6.0, "{mean} ms between frames");
+    let follows = |pair: &&[Seen]| pair[1].sequence_number == pair[0].sequence_number + 1;
+    let gap = |pair: &[Seen]| pair[1].pts_ms - pair[0].pts_ms;
+    let mut gaps: Vec<_> = seen.windows(2).filter(follows).map(gap).collect();
+    gaps.sort_unstable();
+    // Frames that a busy machine did not take leave gaps; the usual one is the camera's.
+    let usual = gaps[gaps.len() / 2];
+    assert!(
+        usual.abs_diff(40) <= 4,
+        "{usual} ms between frames: {gaps:?}"
+    );
+    let last = seen.last().unwrap();
     let now_ms = contract::clock::monotonic_ns() / 1_000_000;
     let off_ms = now_ms.abs_diff(last.pts_ms);
     assert!(off_ms < 4000, "event time is {off_ms} ms off the clock");

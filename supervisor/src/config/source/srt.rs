@@ -80,16 +80,12 @@ impl SrtConfig {
                 return None;
             }
         }
-        if let Some(passphrase) = fields.text("passphrase") {
-            if srt.take("passphrase", passphrase.text).is_none() {
-                address::report(
-                    reader,
-                    &passphrase,
-                    "`passphrase` is wrong",
-                    PASSPHRASE_HELP,
-                );
-                return None;
-            }
+        if let Some(passphrase) = fields.text("passphrase")
+            && srt.take("passphrase", passphrase.text).is_none()
+        {
+            let message = "`passphrase` is wrong";
+            address::report(reader, &passphrase, message, PASSPHRASE_HELP);
+            return None;
         }
         if srt.mode == SrtMode::Caller && srt.host.is_empty() {
             address::report(reader, source, NO_HOST, HELP);

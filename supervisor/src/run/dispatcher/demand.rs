@@ -11,22 +11,22 @@ use super::Dispatcher;
 
 impl Dispatcher {
     /// The gateway says whether anybody asks for a stream.
-    pub(super) fn wanted(&mut self, worker: &WorkerId, stream: StreamName, wanted: bool) {
+    pub(super) fn wanted(&mut self, worker: &WorkerId, stream: &StreamName, wanted: bool) {
         if !matches!(worker, WorkerId::Gateway) {
             tracing::warn!(%worker, "only the gateway knows who asks for a stream");
             return;
         }
         // What is no stream of the run, after a reload say, is not remembered.
-        if self.stream_mut(&stream).is_none() {
+        if self.stream_mut(stream).is_none() {
             return;
         }
         let changed = if wanted {
             self.wanted.insert(stream.clone())
         } else {
-            self.wanted.remove(&stream)
+            self.wanted.remove(stream)
         };
         if changed {
-            self.tell_demand(&stream);
+            self.tell_demand(stream);
         }
     }
 

@@ -57,7 +57,7 @@ impl Dispatcher {
             FromWorker::RecordingGap(gap) => self.recording_gap(gap),
             FromWorker::BestShot(shot) => self.setting.store.offer(Row::BestShot(shot)),
             FromWorker::Failing(text) => self.seats[member].last_words = text,
-            FromWorker::Wanted { stream, wanted } => self.wanted(&worker, stream, wanted),
+            FromWorker::Wanted { stream, wanted } => self.wanted(&worker, &stream, wanted),
             // Answers questions that no run asks.
             FromWorker::Studied(_) => {}
             FromWorker::Reconfigured { generation, result } => {
