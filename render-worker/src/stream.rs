@@ -180,7 +180,10 @@ impl Stream {
                     self.control
                         .send(FromWorker::Reconfigured { generation, result });
                 }
-                ToWorker::Start | ToWorker::EventCommitted(_) | ToWorker::Configure(_) => {}
+                ToWorker::Start
+                | ToWorker::EventCommitted(_)
+                | ToWorker::Configure(_)
+                | ToWorker::Wanted(_) => {}
             }
         }
     }

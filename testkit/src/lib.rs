@@ -3,8 +3,8 @@
 //! processes. No production code depends on this crate; it panics with a clear
 //! text where a test could only fail anyway.
 
-pub mod burnt_clock;
 pub mod browser;
+pub mod burnt_clock;
 pub mod camera;
 pub mod clip;
 pub mod http;

@@ -1,5 +1,7 @@
 //! A gateway in this process, cameras that publish access units, and viewers.
 
+#![expect(dead_code, reason = "each test file uses its part")]
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{Read, Write};

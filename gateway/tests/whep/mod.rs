@@ -70,6 +70,10 @@ pub(crate) struct Picture {
     /// H.264 byte stream.
     pub(crate) data: Arc<[u8]>,
     /// By the monotonic clock.
+    #[cfg_attr(
+        test,
+        expect(dead_code, reason = "what the measurement of viewers is about")
+    )]
     pub(crate) received_ns: u64,
     /// The extension that asks for no delay was there.
     pub(crate) undelayed: bool,
