@@ -20,7 +20,7 @@ use crate::study::StudySpec;
 
 pub use backend::{Backend, BackendSpec, BatchSpec, Precision};
 pub use family::{ColourOrder, InputSpec, ModelFamily};
-pub use gateway::{GatewaySpec, GatewayStreamSpec, Protocol};
+pub use gateway::{GatewaySpec, GatewayStreamSpec, Protocol, PushSpec};
 pub use overlay::{DepthView, NearValues, OverlaySpec};
 
 /// A text that never prints: an address with a password, a pass phrase.
@@ -198,10 +198,10 @@ pub enum RtspTransport {
     Udp,
 }
 
-/// When and how often a lost source is tried again.
+/// When and how often a lost source, or who a stream is pushed to, is tried again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetrySpec {
-    /// Consecutive failures before the source is given up; `None`: never.
+    /// Consecutive failures before it is given up; `None`: never.
     pub attempts: Option<u32>,
     /// Wait before the first retry, in milliseconds.
     pub interval_ms: u64,

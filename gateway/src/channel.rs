@@ -10,8 +10,9 @@
 //! that refers to one it never had.
 
 use std::collections::VecDeque;
+use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -35,6 +36,8 @@ pub(crate) struct AccessUnit {
     pub(crate) keyframe: bool,
     /// H.264 byte stream, parameter sets before a key frame.
     pub(crate) data: Bytes,
+    /// The same as MPEG-TS, once somebody has needed it.
+    pub(crate) transport_stream: OnceLock<Bytes>,
 }
 
 /// The newest access units of one stream. Cloning is cheap; all clones are one.
@@ -157,9 +160,13 @@ impl Channel {
 
     /// A viewer comes. It is counted until the reader is dropped.
     pub(crate) fn watch(&self) -> Reader {
-        self.0.viewers.fetch_add(1, Ordering::Relaxed);
-        self.0.viewers_total.fetch_add(1, Ordering::Relaxed);
-        (self.0.on_viewers)();
+        let mut reader = self.follow();
+        reader.count();
+        reader
+    }
+
+    /// Somebody comes who is not counted as a viewer before [`Reader::count`].
+    pub(crate) fn follow(&self) -> Reader {
         let changed = self.0.changed.subscribe();
         let ring = self.ring();
         Reader {
@@ -168,6 +175,7 @@ impl Channel {
             channel: self.clone(),
             place: None,
             changed,
+            counted: false,
         }
     }
 
@@ -206,9 +214,20 @@ pub(crate) struct Reader {
     /// Where it reads next; `None`: at the newest key frame.
     place: Option<u64>,
     changed: watch::Receiver<()>,
+    counted: bool,
 }
 
 impl Reader {
+    /// From now on it is counted as a viewer.
+    pub(crate) fn count(&mut self) {
+        if !mem::replace(&mut self.counted, true) {
+            let shared = &self.channel.0;
+            shared.viewers.fetch_add(1, Ordering::Relaxed);
+            shared.viewers_total.fetch_add(1, Ordering::Relaxed);
+            (shared.on_viewers)();
+        }
+    }
+
     /// What comes next, without waiting.
     pub(crate) fn try_next(&mut self) -> Next {
         let ring = self.channel.ring();
@@ -255,15 +274,18 @@ impl Reader {
         place.map_or(0, |place| ring.next().saturating_sub(place))
     }
 
-    /// Passes over everything up to the newest key frame, if that is not behind.
-    pub(crate) fn skip_to_live(&mut self) {
+    /// Passes over everything up to the newest key frame, if that is not behind; whether it is not.
+    pub(crate) fn skip_to_live(&mut self) -> bool {
         let keyframe = self.channel.ring().keyframe;
         // Who has not begun begins there anyway.
-        if let (Some(keyframe), Some(place)) = (keyframe, self.place)
-            && place < keyframe
-        {
-            self.go_to(keyframe);
-        }
+        let Some(place) = self.place else {
+            return keyframe.is_some();
+        };
+        let Some(keyframe) = keyframe.filter(|keyframe| place <= *keyframe) else {
+            return false;
+        };
+        self.go_to(keyframe);
+        true
     }
 
     fn go_to(&mut self, place: u64) {
@@ -276,8 +298,10 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.channel.0.viewers.fetch_sub(1, Ordering::Relaxed);
-        (self.channel.0.on_viewers)();
+        if self.counted {
+            self.channel.0.viewers.fetch_sub(1, Ordering::Relaxed);
+            (self.channel.0.on_viewers)();
+        }
     }
 }
 

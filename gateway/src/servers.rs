@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use contract::spec::{GatewaySpec, Protocol};
+use contract::spec::{GatewaySpec, Protocol, Secret};
 use frame_bus::Waker;
 
 use crate::GatewayError;
@@ -10,6 +10,7 @@ use crate::channel::Channel;
 use crate::directory::Directory;
 use crate::network::Network;
 use crate::rtsp;
+use crate::srt;
 
 /// The servers there are. They stop when dropped.
 pub(crate) struct Servers {
@@ -18,6 +19,8 @@ pub(crate) struct Servers {
     directories: BTreeMap<Protocol, Directory>,
     waker: Waker,
     rtsp: Option<rtsp::Server>,
+    srt: Option<srt::Server>,
+    srt_passphrase: Option<Secret>,
     /// Started with the first server that needs it.
     network: Option<Network>,
 }
@@ -31,6 +34,8 @@ impl Servers {
             directories: BTreeMap::new(),
             waker,
             rtsp: None,
+            srt: None,
+            srt_passphrase: spec.srt_passphrase.clone(),
             network: None,
         }
     }
@@ -88,6 +93,9 @@ impl Servers {
                 format!("{protocol} at {scheme}://{address}:{port} serving {paths}")
             })
             .collect();
+        if lines.is_empty() {
+            return "serving nobody".to_owned();
+        }
         lines.join("; ")
     }
 
@@ -97,11 +105,12 @@ impl Servers {
         let configured = configured.unwrap_or_else(|| protocol.usual_port());
         match protocol {
             Protocol::Rtsp => self.rtsp.as_ref().map_or(configured, rtsp::Server::port),
-            Protocol::Hls | Protocol::Webrtc | Protocol::Srt => configured,
+            Protocol::Srt => self.srt.as_ref().map_or(configured, srt::Server::port),
+            Protocol::Hls | Protocol::Webrtc => configured,
         }
     }
 
-    fn begin(&mut self, protocol: Protocol, _directory: &Directory) -> Result<(), GatewayError> {
+    fn begin(&mut self, protocol: Protocol, directory: &Directory) -> Result<(), GatewayError> {
         let port = self.port(protocol);
         match protocol {
             Protocol::Rtsp => {
@@ -110,14 +119,23 @@ impl Servers {
                 self.rtsp = Some(server);
                 Ok(())
             }
-            Protocol::Hls | Protocol::Webrtc | Protocol::Srt => {
+            Protocol::Srt => {
+                let (address, passphrase) = (self.address.clone(), self.srt_passphrase.clone());
+                let network = self.network()?;
+                let server =
+                    srt::Server::start(network, &address, port, passphrase.as_ref(), directory)?;
+                self.srt = Some(server);
+                Ok(())
+            }
+            Protocol::Hls | Protocol::Webrtc => {
                 self.network()?;
                 Err(GatewayError::NoServer(protocol))
             }
         }
     }
 
-    fn network(&mut self) -> Result<&Network, GatewayError> {
+    /// The event loop, which begins to run now if it does not yet.
+    pub(crate) fn network(&mut self) -> Result<&Network, GatewayError> {
         let network = match self.network.take() {
             Some(network) => network,
             None => Network::start().map_err(GatewayError::Thread)?,

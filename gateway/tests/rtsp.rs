@@ -152,7 +152,10 @@ fn streams_come_and_go_while_another_is_watched() {
 
     let gate = rig.stream_spec("gate");
     let added = rig.reconfigure(|spec| spec.streams.push(gate));
-    assert_eq!(added, Ok(vec!["stream gate: added at rtsp `gate`".to_owned()]));
+    assert_eq!(
+        added,
+        Ok(vec!["stream gate: added at rtsp `gate`".to_owned()])
+    );
     let camera = Camera::start(&rig, "gate", Picture::Ball);
     let goes = Viewer::tcp(&rig, "gate");
     assert!(goes.decodes(20), "{goes:?}");
@@ -239,7 +242,7 @@ fn who_waits_for_a_picture_of_a_stream_that_goes_is_refused() {
 fn a_port_in_use_is_a_bad_config() {
     let taken = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
     let port = taken.local_addr().expect("bound").port();
-    let failure = Rig::fails(port);
+    let failure = Rig::fails(Protocol::Rtsp, port);
     assert_eq!(failure.exit(), WorkerExit::BadConfig);
     let text = failure.to_string();
     assert!(text.contains(&format!("127.0.0.1:{port}")), "{text}");

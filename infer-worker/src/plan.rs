@@ -299,6 +299,7 @@ mod tests {
         let gateway = Role::Gateway(GatewaySpec {
             address: String::new(),
             ports: [].into(),
+            srt_passphrase: None,
             streams: Vec::new(),
         });
         assert!(Plan::between(&current, gateway).is_err());

@@ -107,6 +107,7 @@ mod tests {
         let gateway = Role::Gateway(GatewaySpec {
             address: String::new(),
             ports: [].into(),
+            srt_passphrase: None,
             streams: Vec::new(),
         });
         assert!(motion_of(&current, &gateway).is_err());

@@ -25,6 +25,7 @@ fn spec() -> WorkerSpec {
         role: Role::Gateway(GatewaySpec {
             address: "127.0.0.1".to_owned(),
             ports: [].into(),
+            srt_passphrase: None,
             streams: Vec::new(),
         }),
     }

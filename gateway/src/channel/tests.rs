@@ -13,6 +13,7 @@ fn sized(sequence_number: u64, keyframe: bool, bytes: usize) -> Arc<AccessUnit> 
         captured_ns: 0,
         keyframe,
         data: vec![0; bytes].into(),
+        transport_stream: OnceLock::new(),
     })
 }
 
@@ -182,7 +183,9 @@ proptest! {
                     channel.unlink();
                     next += 3;
                 }
-                Step::Skip => reader.skip_to_live(),
+                Step::Skip => {
+                    reader.skip_to_live();
+                }
                 Step::Read => {
                     if let Next::Unit(unit) = reader.try_next() {
                         let follows = last.is_some_and(|last| unit.sequence_number == last + 1);

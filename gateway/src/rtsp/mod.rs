@@ -6,3 +6,4 @@ mod timeline;
 
 pub(crate) use outlet::{Fate, Outlet};
 pub(crate) use server::{END_FLUSH, Mount, Server};
+pub(crate) use timeline::Timeline;

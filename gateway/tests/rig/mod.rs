@@ -1,5 +1,6 @@
 //! A gateway in this process, cameras that publish access units, and viewers.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -37,7 +38,7 @@ const INTERVAL: Duration = Duration::from_millis(20);
 pub(crate) struct Rig {
     directory: TempDir,
     bus: Bus,
-    port: u16,
+    ports: BTreeMap<Protocol, u16>,
     spec: Mutex<GatewaySpec>,
     supervisor: UnixStream,
     ended: Mutex<Vec<PacketPublisher>>,
@@ -47,30 +48,49 @@ pub(crate) struct Rig {
 }
 
 impl Rig {
-    /// Starts a gateway and waits until it is ready.
+    /// Starts a gateway that serves streams by RTSP and waits until it is ready.
     pub(crate) fn start<const N: usize>(streams: [&str; N]) -> Self {
-        let mut rig = Self::launch(0, &streams);
-        rig.port = rig.wait_ready();
+        Self::serving(&[Protocol::Rtsp], streams, |_| {})
+    }
+
+    /// Starts a gateway that serves streams by some protocols, each at the stream's name, and waits
+    /// until it is ready. `change` has the last word on its spec.
+    pub(crate) fn serving<const N: usize>(
+        protocols: &[Protocol],
+        streams: [&str; N],
+        change: impl FnOnce(&mut GatewaySpec),
+    ) -> Self {
+        let mut rig = Self::launch(protocols, 0, &streams, change);
+        rig.ports = rig.wait_ready();
         rig
     }
 
     /// Starts a gateway that cannot work, and returns why.
-    pub(crate) fn fails(port: u16) -> Failure {
-        let rig = Self::launch(port, &["yard"]);
+    pub(crate) fn fails(protocol: Protocol, port: u16) -> Failure {
+        let rig = Self::launch(&[protocol], port, &["yard"], |_| {});
         rig.join().expect_err("it cannot work")
     }
 
-    fn launch(port: u16, streams: &[&str]) -> Self {
+    fn launch(
+        protocols: &[Protocol],
+        port: u16,
+        streams: &[&str],
+        change: impl FnOnce(&mut GatewaySpec),
+    ) -> Self {
         gst::init().expect("GStreamer starts");
         let directory = tempfile::tempdir().expect("a temporary directory");
         let root = Root::create(Path::new(BASE), "a test").expect("a root");
         let bus = Bus::open(&root.bus(), "test").expect("a bus");
-        let streams = streams.iter().map(|name| stream_spec(&directory, name));
-        let gateway = GatewaySpec {
+        let streams = streams
+            .iter()
+            .map(|name| stream_spec(&directory, name, protocols));
+        let mut gateway = GatewaySpec {
             address: "127.0.0.1".to_owned(),
-            ports: [(Protocol::Rtsp, port)].into(),
+            ports: protocols.iter().map(|protocol| (*protocol, port)).collect(),
+            srt_passphrase: None,
             streams: streams.collect(),
         };
+        change(&mut gateway);
         let spec = WorkerSpec {
             worker: WorkerId::Gateway,
             run: "test-1".parse().expect("a run id"),
@@ -91,7 +111,7 @@ impl Rig {
         Self {
             directory,
             bus,
-            port,
+            ports: BTreeMap::new(),
             spec: Mutex::new(gateway),
             supervisor,
             ended: Mutex::default(),
@@ -100,15 +120,23 @@ impl Rig {
         }
     }
 
-    fn wait_ready(&self) -> u16 {
+    /// The port of each protocol, from `rtsp at rtsp://127.0.0.1:8554 serving yard; ...`.
+    fn wait_ready(&self) -> BTreeMap<Protocol, u16> {
         let text = self.wait_message(|message| match message {
             FromWorker::Ready(text) => Some(text),
             _ => None,
         });
-        let (_, rest) = text.rsplit_once(':').expect("an address");
-        let (port, streams) = rest.split_once(' ').expect("streams");
-        assert!(streams.contains("yard"), "{text}");
-        port.parse().expect("a port")
+        let port = |server: &str| {
+            let (name, rest) = server.split_once(" at ").expect("a protocol");
+            let (address, paths) = rest.split_once(" serving ").expect("paths");
+            assert!(paths.contains("yard"), "{text}");
+            let (_, port) = address.rsplit_once(':').expect("a port");
+            let mut protocols = Protocol::ALL.into_iter();
+            let protocol = protocols.find(|protocol| protocol.as_str() == name);
+            (protocol.expect("a protocol"), port.parse().expect("a port"))
+        };
+        let servers = text.split("; ").filter(|server| server.contains(" at "));
+        servers.map(port).collect()
     }
 
     /// Waits for a message that `pick` makes something of. Nothing comes right behind it.
@@ -154,15 +182,21 @@ impl Rig {
 
     /// What the gateway is told of one more stream; its book is new, or goes on.
     pub(crate) fn stream_spec(&self, name: &str) -> GatewayStreamSpec {
-        stream_spec(&self.directory, name)
+        let protocols: Vec<_> = self.ports.keys().copied().collect();
+        stream_spec(&self.directory, name, &protocols)
     }
 
+    /// The port of RTSP.
     pub(crate) fn port(&self) -> u16 {
-        self.port
+        self.port_of(Protocol::Rtsp)
+    }
+
+    pub(crate) fn port_of(&self, protocol: Protocol) -> u16 {
+        self.ports[&protocol]
     }
 
     pub(crate) fn location(&self, mount: &str) -> String {
-        format!("rtsp://127.0.0.1:{}/{mount}", self.port)
+        format!("rtsp://127.0.0.1:{}/{mount}", self.port())
     }
 
     /// What the gateway's book of a stream says.
@@ -207,7 +241,10 @@ impl Drop for Rig {
     }
 }
 
-fn stream_spec(directory: &TempDir, name: &str) -> GatewayStreamSpec {
+fn stream_spec(directory: &TempDir, name: &str, protocols: &[Protocol]) -> GatewayStreamSpec {
+    let paths = protocols
+        .iter()
+        .map(|protocol| (*protocol, name.to_owned()));
     let book = directory.path().join(format!("{name}.book"));
     if !book.exists() {
         BookReader::<GatewayCounters>::create(&book).expect("a new book");
@@ -215,7 +252,8 @@ fn stream_spec(directory: &TempDir, name: &str) -> GatewayStreamSpec {
     GatewayStreamSpec {
         stream: stream(name),
         size: SIZE,
-        paths: [(Protocol::Rtsp, name.to_owned())].into(),
+        paths: paths.collect(),
+        pushes: Vec::new(),
         book,
     }
 }
@@ -393,11 +431,16 @@ impl Viewer {
     }
 
     fn start(rig: &Rig, mount: &str, protocol: &str) -> Self {
-        let pipeline = gst::parse::launch(&format!(
-            "rtspsrc location={} protocols={protocol} latency=100 \
-             ! rtph264depay name=depayloader ! h264parse ! avdec_h264 max-threads=1 \
-             ! fakesink name=sink sync=false",
+        Self::launch(&format!(
+            "rtspsrc location={} protocols={protocol} latency=100 ! rtph264depay name=depayloader",
             rig.location(mount)
+        ))
+    }
+
+    /// Decodes what `source` gives, whose `depayloader` takes what comes from the network.
+    pub(crate) fn launch(source: &str) -> Self {
+        let pipeline = gst::parse::launch(&format!(
+            "{source} ! h264parse ! avdec_h264 max-threads=1 ! fakesink name=sink sync=false"
         ))
         .expect("the elements are installed")
         .downcast::<gst::Pipeline>()
@@ -406,7 +449,8 @@ impl Viewer {
         let in_slices = Mutex::new(false);
         let torn = count(&pipeline, "depayloader", "sink", move |packet| {
             let packet = packet.map_readable().expect("readable");
-            is_torn(&packet, &mut in_slices.lock().expect("not poisoned"))
+            // Version 2 of RTP; MPEG-TS begins with another byte.
+            packet[0] >> 6 == 2 && is_torn(&packet, &mut in_slices.lock().expect("not poisoned"))
         });
         pipeline.set_state(gst::State::Playing).expect("it starts");
         Self {

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
-use contract::spec::Protocol;
+use contract::spec::{Protocol, Secret};
 
+use super::code;
 use super::reader::Fields;
 use super::table::{Absent, Key, Kind, Section};
 
@@ -27,6 +29,12 @@ pub(super) const GATEWAY: Section = Section {
             "8889",
         ),
         port("srt_port", "UDP port of SRT.", "8890"),
+        Key {
+            name: "srt_passphrase",
+            doc: "What viewers by SRT must have, 10 to 79 bytes; SRT is not encrypted without. Better `${NAME}` than in plain text.",
+            kind: Kind::Text,
+            absent: Absent::Optional,
+        },
     ],
 };
 
@@ -46,7 +54,12 @@ pub struct GatewayConfig {
     pub address: IpAddr,
     /// The port of each protocol.
     pub ports: BTreeMap<Protocol, u16>,
+    /// What viewers by SRT must have.
+    pub srt_passphrase: Option<Secret>,
 }
+
+/// Fewest and most bytes of a passphrase of SRT.
+const PASSPHRASE_BYTES: RangeInclusive<usize> = 10..=79;
 
 impl GatewayConfig {
     pub(super) fn read(fields: &Fields<'_>) -> Option<Self> {
@@ -56,11 +69,28 @@ impl GatewayConfig {
             Some((protocol, port))
         };
         let ports: Vec<_> = Protocol::ALL.into_iter().map(port).collect();
+        let srt_passphrase = read_passphrase(fields);
         Some(Self {
             address: address?,
             ports: ports.into_iter().collect::<Option<_>>()?,
+            srt_passphrase: srt_passphrase?,
         })
     }
+}
+
+/// `Some(None)` where there is none.
+fn read_passphrase(fields: &Fields<'_>) -> Option<Option<Secret>> {
+    let Some(text) = fields.text("srt_passphrase") else {
+        return Some(None);
+    };
+    if !PASSPHRASE_BYTES.contains(&text.text.len()) {
+        let reader = fields.reader;
+        let (least, most) = (PASSPHRASE_BYTES.start(), PASSPHRASE_BYTES.end());
+        let message = format!("a passphrase of SRT has {least} to {most} bytes");
+        reader.report(reader.problem(code::WRONG_VALUE, &text.node.span, message));
+        return None;
+    }
+    Some(Some(Secret::new(text.text.to_owned())))
 }
 
 /// The key of `gateway` that sets a protocol's port.

@@ -226,6 +226,10 @@ fn refusals(old: &RunConfig, new: &RunConfig) -> Vec<String> {
         ("run", old.run != new.run),
         ("onnxruntime", old.onnxruntime != new.onnxruntime),
         ("gateway.address", before.address != after.address),
+        (
+            "gateway.srt_passphrase",
+            before.srt_passphrase != after.srt_passphrase,
+        ),
     ];
     let changed = fixed.into_iter().filter(|(_, changed)| *changed);
     let changed = changed.map(|(key, _)| key.to_owned());
@@ -570,6 +574,7 @@ fn gateway_changes(old: &GatewaySpec, new: &GatewaySpec) -> Vec<String> {
         // A change of these is refused.
         address: _,
         ports: _,
+        srt_passphrase: _,
         streams,
     } = new;
     let mut changes = Vec::new();
