@@ -141,11 +141,6 @@ impl Run {
         Ok(Self(child))
     }
 
-    /// Its process id.
-    pub(crate) fn id(&self) -> u32 {
-        self.0.id()
-    }
-
     /// Lets it end in order.
     ///
     /// # Errors

@@ -69,7 +69,7 @@ pub(crate) fn measure(root: &Path, report: &mut Report) -> anyhow::Result<()> {
     let rtsp = |location: &str| {
         format!("rtspsrc location={location} protocols=tcp latency=0 ! rtph264depay ! h264parse")
     };
-    let served = |path: &str| rtsp(&format!("rtsp://127.0.0.1:{}/{path}", rtsp_port));
+    let served = |path: &str| rtsp(&format!("rtsp://127.0.0.1:{rtsp_port}/{path}"));
     let ways = [
         Way {
             name: "the camera itself, RTSP",

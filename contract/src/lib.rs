@@ -16,5 +16,6 @@ pub mod latency;
 pub mod ledger;
 pub mod motion;
 pub mod name;
+pub mod push;
 pub mod spec;
 pub mod study;

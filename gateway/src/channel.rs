@@ -11,7 +11,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -36,6 +36,8 @@ pub(crate) struct AccessUnit {
     pub(crate) keyframe: bool,
     /// H.264 byte stream, parameter sets before a key frame.
     pub(crate) data: Bytes,
+    /// The same as MPEG-TS, once somebody has needed it.
+    pub(crate) transport_stream: OnceLock<Bytes>,
 }
 
 /// The newest access units of one stream. Cloning is cheap; all clones are one.
@@ -169,10 +171,14 @@ impl Channel {
 
     /// A viewer comes. It is counted until the reader is dropped.
     pub(crate) fn watch(&self) -> Reader {
-        Reader {
-            _viewer: Some(self.join()),
-            ..self.read_back(0)
-        }
+        let mut reader = self.follow();
+        reader.count();
+        reader
+    }
+
+    /// Somebody comes who is not counted as a viewer before [`Reader::count`].
+    pub(crate) fn follow(&self) -> Reader {
+        self.read_back(0)
     }
 
     /// A viewer comes who does not read here itself. It is counted until this is dropped.
@@ -194,7 +200,7 @@ impl Channel {
             place: (groups > 0).then(|| ring.back(groups)).flatten(),
             channel: self.clone(),
             changed,
-            _viewer: None,
+            viewer: None,
         }
     }
 
@@ -289,11 +295,18 @@ pub(crate) struct Reader {
     /// Where it reads next; `None`: at the newest key frame.
     place: Option<u64>,
     changed: watch::Receiver<()>,
-    /// None when it reads for others.
-    _viewer: Option<Viewer>,
+    /// None when it reads for others, or is not counted yet.
+    viewer: Option<Viewer>,
 }
 
 impl Reader {
+    /// From now on it is counted as a viewer.
+    pub(crate) fn count(&mut self) {
+        if self.viewer.is_none() {
+            self.viewer = Some(self.channel.join());
+        }
+    }
+
     /// What comes next, without waiting.
     pub(crate) fn try_next(&mut self) -> Next {
         let ring = self.channel.ring();
@@ -315,17 +328,6 @@ impl Reader {
         Next::Unit(unit)
     }
 
-    /// Waits for an access unit; `None` when the stream has ended.
-    pub(crate) async fn next(&mut self) -> Option<Arc<AccessUnit>> {
-        loop {
-            match self.try_next() {
-                Next::Unit(unit) => return Some(unit),
-                Next::Ended => return None,
-                Next::Nothing => self.wait().await,
-            }
-        }
-    }
-
     /// Waits until [`Reader::try_next`] may have something new. Nothing is missed when this is
     /// given up half-way.
     pub(crate) async fn wait(&mut self) {
@@ -340,15 +342,18 @@ impl Reader {
         place.map_or(0, |place| ring.next().saturating_sub(place))
     }
 
-    /// Passes over everything up to the newest key frame, if that is not behind.
-    pub(crate) fn skip_to_live(&mut self) {
+    /// Passes over everything up to the newest key frame, if that is not behind; whether it is not.
+    pub(crate) fn skip_to_live(&mut self) -> bool {
         let keyframe = self.channel.ring().keyframe;
         // Who has not begun begins there anyway.
-        if let (Some(keyframe), Some(place)) = (keyframe, self.place)
-            && place < keyframe
-        {
-            self.go_to(keyframe);
-        }
+        let Some(place) = self.place else {
+            return keyframe.is_some();
+        };
+        let Some(keyframe) = keyframe.filter(|keyframe| place <= *keyframe) else {
+            return false;
+        };
+        self.go_to(keyframe);
+        true
     }
 
     /// Reads the newest key frame and all since next, again if it has read them already. Nothing

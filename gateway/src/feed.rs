@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -33,6 +33,8 @@ pub(crate) struct Feed {
     /// One for each place where it is served, so that one can be closed without the others.
     channels: BTreeMap<Protocol, Channel>,
     rtsp: Option<Outlet>,
+    /// What those read whom it is pushed to, while there are any.
+    pushed: Option<Channel>,
     ended_at: Option<Instant>,
     /// Viewers of the channel have been told of the end.
     told_end: bool,
@@ -45,6 +47,7 @@ pub(crate) struct Feed {
 #[derive(Debug, Clone, Copy, Default)]
 struct Before {
     viewers_total: u64,
+    pushes_total: u64,
     skipped: u64,
 }
 
@@ -65,11 +68,13 @@ impl Feed {
             arrivals: Arrivals::new(counters.next_sequence, incarnation),
             before: Before {
                 viewers_total: counters.viewers_total,
+                pushes_total: counters.pushes_total,
                 skipped: counters.skipped_by_viewers,
             },
             book,
             channels: BTreeMap::new(),
             rtsp: None,
+            pushed: None,
             ended_at: None,
             told_end: false,
             wanted: false,
@@ -96,6 +101,21 @@ impl Feed {
         self.channels.insert(protocol, channel);
     }
 
+    /// From now on, those are given the stream who read `channel`, and are no viewers; `None`: nobody.
+    pub(crate) fn push_through(&mut self, channel: Option<Channel>) {
+        if let Some(before) = std::mem::replace(&mut self.pushed, channel) {
+            before.end();
+            self.before.pushes_total += before.viewers().1;
+            self.before.skipped += before.skipped();
+        }
+        self.count_viewers();
+    }
+
+    /// What those read whom it is pushed to.
+    pub(crate) fn pushed(&self) -> Option<&Channel> {
+        self.pushed.as_ref()
+    }
+
     /// Hands over what has come; then nobody is served by this protocol any more.
     pub(crate) fn close(&mut self, protocol: Protocol) -> Result<(), BusError> {
         for _ in 0..LAST_TURNS_MAX {
@@ -120,9 +140,11 @@ impl Feed {
 
     /// Hands over what has come; then nobody is served any more.
     pub(crate) fn retire(&mut self) -> Result<(), BusError> {
-        Protocol::ALL
-            .into_iter()
-            .try_for_each(|protocol| self.close(protocol))
+        for protocol in Protocol::ALL {
+            self.close(protocol)?;
+        }
+        self.push_through(None);
+        Ok(())
     }
 
     /// Takes what has come and hands it over; says whether there may be more.
@@ -168,7 +190,7 @@ impl Feed {
 
     /// Sends the viewers home; who comes later is served when something comes.
     pub(crate) fn end(&mut self) {
-        self.channels.values().for_each(Channel::end);
+        self.all_channels().for_each(Channel::end);
         if let Some(outlet) = &mut self.rtsp {
             outlet.close();
         }
@@ -199,6 +221,7 @@ impl Feed {
             keyframe: stamp.keyframe,
             // The only copy: all viewers share it.
             data: Bytes::copy_from_slice(packet.data()),
+            transport_stream: OnceLock::new(),
         });
         let fate = self.hand_over(&unit);
         self.book.update(|counters| match fate {
@@ -214,7 +237,7 @@ impl Feed {
     /// What becomes of it: that of the viewer who fares best.
     fn hand_over(&mut self, unit: &Arc<AccessUnit>) -> Fate {
         let mut watched = false;
-        for channel in self.channels.values() {
+        for channel in self.all_channels() {
             watched |= channel.viewers().0 > 0;
             channel.push(Arc::clone(unit));
         }
@@ -238,7 +261,7 @@ impl Feed {
 
     /// Whatever comes next does not continue what was before.
     fn unlink(&mut self) {
-        self.channels.values().for_each(Channel::unlink);
+        self.all_channels().for_each(Channel::unlink);
         if let Some(outlet) = &mut self.rtsp {
             outlet.unlink();
         }
@@ -249,11 +272,15 @@ impl Feed {
         let ended = self.ended_at.is_some_and(|at| at.elapsed() > END_GRACE);
         if ended && !self.told_end {
             self.told_end = true;
-            self.channels.values().for_each(Channel::end);
+            self.all_channels().for_each(Channel::end);
         }
         if let Some(outlet) = &mut self.rtsp {
             outlet.keep_time(ended);
         }
+    }
+
+    fn all_channels(&self) -> impl Iterator<Item = &Channel> {
+        self.channels.values().chain(&self.pushed)
     }
 
     fn count_viewers(&mut self) {
@@ -262,18 +289,24 @@ impl Feed {
         let (viewers, total) = counts.fold((0, self.before.viewers_total), |sum, count| {
             (sum.0 + count.0, sum.1 + count.1)
         });
-        let skipped: u64 = self.channels.values().map(Channel::skipped).sum();
+        let (pushes, pushed) = self.pushed.as_ref().map_or((0, 0), Channel::viewers);
+        let pushes_total = self.before.pushes_total + pushed;
+        let skipped: u64 = self.all_channels().map(Channel::skipped).sum();
         let skipped = self.before.skipped + skipped;
         let counters = self.book.counters();
         let known = (
             counters.viewers,
             counters.viewers_total,
+            counters.pushes,
+            counters.pushes_total,
             counters.skipped_by_viewers,
         );
-        if known != (viewers, total, skipped) {
+        if known != (viewers, total, pushes, pushes_total, skipped) {
             self.book.update(|counters| {
                 counters.viewers = viewers;
                 counters.viewers_total = total;
+                counters.pushes = pushes;
+                counters.pushes_total = pushes_total;
                 counters.skipped_by_viewers = skipped;
             });
         }
@@ -283,7 +316,10 @@ impl Feed {
 impl Drop for Feed {
     fn drop(&mut self) {
         self.count_viewers();
-        self.book.update(|counters| counters.viewers = 0);
+        self.book.update(|counters| {
+            counters.viewers = 0;
+            counters.pushes = 0;
+        });
         if let Err(imbalance) = self.book.counters().check() {
             tracing::error!(stream = %self.stream, %imbalance, "the book does not balance");
         }

@@ -14,6 +14,9 @@
 //! | `timeline` | from PTS to the time of one viewing: pure | theirs |
 //! | `rtsp` | mounts, media, sessions | `rtsp`, and one a connection |
 //! | `webrtc` | WHEP over HTTP, one UDP socket, a task a viewer | `network` |
+//! | `srt` | the port of SRT and its viewers | `network`, and libsrt's own |
+//! | `push` | streams that are pushed to others | `network`, and GStreamer's own |
+//! | `mpegts` | access units as MPEG-TS: pure | any |
 //!
 //! Invariants:
 //! - An access unit is copied once from the bus, and then only where a protocol has to change it: into
@@ -28,10 +31,13 @@ mod directory;
 mod feed;
 mod hls;
 mod http;
+mod mpegts;
 mod network;
 mod plan;
+mod push;
 mod rtsp;
 mod servers;
+mod srt;
 mod timeline;
 mod webrtc;
 
@@ -39,6 +45,7 @@ use std::time::{Duration, Instant};
 
 use contract::control::{FromWorker, ToWorker};
 use contract::name::StreamName;
+use contract::push::PushAddress;
 use contract::spec::{GatewaySpec, GatewayStreamSpec, Protocol, Role, WorkerSpec};
 use frame_bus::{Bus, BusError, Listener, Waker};
 use worker::{Control, Failure};
@@ -46,6 +53,7 @@ use worker::{Control, Failure};
 use crate::channel::Channel;
 use crate::feed::Feed;
 use crate::plan::{Place, Plan};
+use crate::push::Pushes;
 use crate::rtsp::END_FLUSH;
 use crate::servers::Servers;
 
@@ -71,8 +79,12 @@ enum GatewayError {
     GStreamer(#[from] gstreamer::glib::Error),
     #[error("GStreamer has no element `{0}`: install its plug-ins, `sluice doctor` says which")]
     NoElement(&'static str),
-    #[error("there is no server for {0}")]
-    NoServer(Protocol),
+    #[error("SRT cannot be served: {0}")]
+    Srt(#[from] ::srt::Error),
+    #[error("the passphrase of SRT does not fit: {0}")]
+    Passphrase(#[from] ::srt::PassphraseError),
+    #[error("the address of a push does not fit: {0}")]
+    PushAddress(String),
     #[error("cannot start a server's thread: {0}")]
     Thread(std::io::Error),
     #[error("{0}")]
@@ -84,10 +96,12 @@ impl From<GatewayError> for Failure {
         match error {
             GatewayError::Listen { .. }
             | GatewayError::NoElement(_)
-            | GatewayError::NoServer(_) => Self::bad_config(error.to_string()),
-            GatewayError::GStreamer(_) | GatewayError::Thread(_) | GatewayError::Bus(_) => {
-                Self::failed(error.to_string())
-            }
+            | GatewayError::PushAddress(_)
+            | GatewayError::Passphrase(_) => Self::bad_config(error.to_string()),
+            GatewayError::GStreamer(_)
+            | GatewayError::Thread(_)
+            | GatewayError::Srt(_)
+            | GatewayError::Bus(_) => Self::failed(error.to_string()),
         }
     }
 }
@@ -152,6 +166,7 @@ pub fn run(spec: WorkerSpec, control: Control) -> Result<(), Failure> {
 struct Gateway {
     spec: GatewaySpec,
     feeds: Vec<Feed>,
+    pushes: Pushes,
     servers: Servers,
     bus: Bus,
     listener: Listener,
@@ -166,6 +181,7 @@ impl Gateway {
         let mut gateway = Self {
             spec: role.clone(),
             feeds: Vec::new(),
+            pushes: Pushes::default(),
             servers: Servers::new(role, waker.clone()),
             listener: Listener::open(&bus, &spec.worker)?,
             bus,
@@ -193,7 +209,7 @@ impl Gateway {
     }
 
     /// Serves a stream at all its places.
-    fn show(&mut self, stream: &GatewayStreamSpec) -> Result<(), BusError> {
+    fn show(&mut self, stream: &GatewayStreamSpec) -> Result<(), GatewayError> {
         for (protocol, path) in &stream.paths {
             self.open_place(&Place {
                 stream: stream.stream.clone(),
@@ -201,7 +217,27 @@ impl Gateway {
                 path: path.clone(),
             });
         }
-        Ok(())
+        self.push(stream)
+    }
+
+    /// Pushes a stream to those it is to be pushed to, and to nobody else.
+    fn push(&mut self, stream: &GatewayStreamSpec) -> Result<(), GatewayError> {
+        let waker = self.waker.clone();
+        let mut feeds = self.feeds.iter_mut();
+        let Some(feed) = feeds.find(|feed| *feed.stream() == stream.stream) else {
+            return Ok(());
+        };
+        if stream.pushes.is_empty() != feed.pushed().is_none() {
+            let channel = || Channel::new(move || waker.wake());
+            feed.push_through((!stream.pushes.is_empty()).then(channel));
+        }
+        let Some(channel) = feed.pushed() else {
+            self.pushes.stop(&stream.stream);
+            return Ok(());
+        };
+        let network = self.servers.network()?;
+        self.pushes
+            .follow(network, &stream.stream, &stream.pushes, channel)
     }
 
     /// Goes over to another spec. Streams that stay where they are notice nothing. The inner
@@ -215,6 +251,13 @@ impl Gateway {
             Ok(added) => added,
             Err(error) => return Ok(Err(error.to_string())),
         };
+        // Nothing is touched for a push that cannot be.
+        let pushes = plan.wanted.streams.iter().flat_map(|stream| &stream.pushes);
+        for push in pushes {
+            if let Err(reason) = PushAddress::parse(&push.location) {
+                return Ok(Err(GatewayError::PushAddress(reason).to_string()));
+            }
+        }
         if let Err(error) = self.servers.listen(&plan.wanted) {
             return Ok(Err(error.to_string()));
         }
@@ -228,6 +271,7 @@ impl Gateway {
         }
         let goes = |feed: &mut Feed| plan.removed.contains(feed.stream());
         for mut feed in self.feeds.extract_if(.., goes) {
+            self.pushes.stop(feed.stream());
             feed.retire()?;
         }
         for place in &plan.closed {
@@ -242,6 +286,14 @@ impl Gateway {
         }
         for stream in &plan.added {
             self.show(stream)?;
+        }
+        for stream in plan
+            .wanted
+            .streams
+            .iter()
+            .filter(|stream| plan.pushed.contains(&stream.stream))
+        {
+            self.push(stream)?;
         }
         self.spec = plan.wanted;
         Ok(Ok(plan.notes))

@@ -18,6 +18,8 @@ pub(crate) struct Plan {
     pub(crate) closed: Vec<Place>,
     /// Paths of streams that stay which are new. A path that changes is closed and opened.
     pub(crate) opened: Vec<Place>,
+    /// Streams that stay and are pushed to others than before.
+    pub(crate) pushed: Vec<StreamName>,
     /// What is done, a line each.
     pub(crate) notes: Vec<String>,
 }
@@ -40,12 +42,17 @@ impl Plan {
             address,
             ports,
             webrtc_hosts,
+            srt_passphrase,
             streams: _,
         } = &wanted;
         for (what, changed) in [
             ("the address", *address != current.address),
             ("the ports", *ports != current.ports),
             ("`webrtc_hosts`", *webrtc_hosts != current.webrtc_hosts),
+            (
+                "the passphrase of SRT",
+                *srt_passphrase != current.srt_passphrase,
+            ),
         ] {
             if changed {
                 return Err(format!("{what} cannot change while the gateway listens"));
@@ -67,6 +74,7 @@ impl Plan {
             added: Vec::new(),
             closed: Vec::new(),
             opened: Vec::new(),
+            pushed: Vec::new(),
             notes: Vec::new(),
             wanted,
         };
@@ -119,6 +127,13 @@ impl Plan {
                         self.opened.extend(paths.1.map(place));
                         self.notes.push(format!("stream {name}: {note}"));
                     }
+                    if old.pushes != new.pushes {
+                        let (before, now) = (old.pushes.len(), new.pushes.len());
+                        self.pushed.push(name.clone());
+                        self.notes.push(format!(
+                            "stream {name}: pushes changed, {before} before and {now} now"
+                        ));
+                    }
                 }
             }
         }
@@ -129,6 +144,7 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use contract::geometry::PixelSize;
+    use contract::spec::{Backoff, PushSpec, RetrySpec, Secret};
 
     use super::*;
 
@@ -140,6 +156,7 @@ mod tests {
                 height: 48,
             },
             paths: [(Protocol::Rtsp, path.to_owned())].into(),
+            pushes: Vec::new(),
             book: format!("/run/{name}.gateway").into(),
         }
     }
@@ -149,6 +166,7 @@ mod tests {
             address: "127.0.0.1".to_owned(),
             ports: [(Protocol::Rtsp, 8554)].into(),
             webrtc_hosts: Vec::new(),
+            srt_passphrase: None,
             streams: streams.map(|(name, path)| stream(name, path)).to_vec(),
         }
     }
@@ -197,13 +215,38 @@ mod tests {
     }
 
     #[test]
+    fn pushes_come_and_go_and_nothing_else_does() {
+        let current = spec([("yard", "yard"), ("gate", "gate")]);
+        let mut wanted = current.clone();
+        wanted.streams[0].pushes.push(PushSpec {
+            location: Secret::new("rtmp://h/live/hunter2".to_owned()),
+            retry: RetrySpec {
+                attempts: None,
+                interval_ms: 1000,
+                backoff: Backoff::Fixed,
+                max_interval_ms: 60_000,
+            },
+        });
+        let plan = Plan::between(&current, Role::Gateway(wanted)).expect("it can be done");
+        assert_eq!(plan.pushed, ["yard".parse().expect("a name")]);
+        assert_eq!((plan.closed, plan.opened), (Vec::new(), Vec::new()));
+        assert_eq!(
+            plan.notes,
+            ["stream yard: pushes changed, 0 before and 1 now"]
+        );
+    }
+
+    #[test]
     fn what_cannot_change_is_named() {
         let current = spec([("yard", "yard")]);
         type Change = (&'static str, fn(&mut GatewaySpec));
-        let changes: [Change; 4] = [
+        let changes: [Change; 5] = [
             ("the address", |spec| spec.address = "0.0.0.0".to_owned()),
             ("the ports", |spec| {
                 spec.ports.insert(Protocol::Rtsp, 554);
+            }),
+            ("the passphrase of SRT", |spec| {
+                spec.srt_passphrase = Some(Secret::new("hunter2hunter2".to_owned()));
             }),
             ("both want the rtsp path `yard`", |spec| {
                 spec.streams.push(stream("gate", "yard"));
@@ -216,7 +259,10 @@ mod tests {
             let mut wanted = current.clone();
             change(&mut wanted);
             let error = Plan::between(&current, Role::Gateway(wanted)).expect_err(what);
-            assert!(error.contains(what), "{error}");
+            assert!(
+                error.contains(what) && !error.contains("hunter2"),
+                "{error}"
+            );
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use contract::spec::{GatewaySpec, Protocol};
+use contract::spec::{GatewaySpec, Protocol, Secret};
 use frame_bus::Waker;
 
 use crate::GatewayError;
@@ -13,6 +13,7 @@ use crate::hls;
 use crate::http;
 use crate::network::Network;
 use crate::rtsp;
+use crate::srt;
 use crate::webrtc;
 
 /// The servers there are. They stop when dropped.
@@ -25,6 +26,8 @@ pub(crate) struct Servers {
     rtsp: Option<rtsp::Server>,
     hls_port: Option<u16>,
     webrtc: Option<webrtc::Server>,
+    srt: Option<srt::Server>,
+    srt_passphrase: Option<Secret>,
     /// Started with the first server that needs it.
     network: Option<Network>,
 }
@@ -41,6 +44,8 @@ impl Servers {
             rtsp: None,
             hls_port: None,
             webrtc: None,
+            srt: None,
+            srt_passphrase: spec.srt_passphrase.clone(),
             network: None,
         }
     }
@@ -98,6 +103,9 @@ impl Servers {
                 format!("{protocol} at {scheme}://{address}:{port} serving {paths}")
             })
             .collect();
+        if lines.is_empty() {
+            return "serving nobody".to_owned();
+        }
         lines.join("; ")
     }
 
@@ -112,7 +120,7 @@ impl Servers {
                 .webrtc
                 .as_ref()
                 .map_or(configured, webrtc::Server::port),
-            Protocol::Srt => configured,
+            Protocol::Srt => self.srt.as_ref().map_or(configured, srt::Server::port),
         }
     }
 
@@ -149,13 +157,18 @@ impl Servers {
                 Ok(())
             }
             Protocol::Srt => {
-                self.network()?;
-                Err(GatewayError::NoServer(protocol))
+                let (address, passphrase) = (self.address.clone(), self.srt_passphrase.clone());
+                let network = self.network()?;
+                let server =
+                    srt::Server::start(network, &address, port, passphrase.as_ref(), directory)?;
+                self.srt = Some(server);
+                Ok(())
             }
         }
     }
 
-    fn network(&mut self) -> Result<&Network, GatewayError> {
+    /// The event loop, which begins to run now if it does not yet.
+    pub(crate) fn network(&mut self) -> Result<&Network, GatewayError> {
         let network = match self.network.take() {
             Some(network) => network,
             None => Network::start().map_err(GatewayError::Thread)?,

@@ -1,5 +1,6 @@
 //! The gateway on a real bus, with real H.264 and real RTSP viewers.
 
+#[expect(dead_code, reason = "it has what tests of other protocols need too")]
 mod rig;
 
 use std::io::{ErrorKind, Read, Write};
@@ -242,7 +243,7 @@ fn who_waits_for_a_picture_of_a_stream_that_goes_is_refused() {
 fn a_port_in_use_is_a_bad_config() {
     let taken = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
     let port = taken.local_addr().expect("bound").port();
-    let failure = Rig::fails(port);
+    let failure = Rig::fails(Protocol::Rtsp, port);
     assert_eq!(failure.exit(), WorkerExit::BadConfig);
     let text = failure.to_string();
     assert!(text.contains(&format!("127.0.0.1:{port}")), "{text}");

@@ -300,6 +300,7 @@ mod tests {
             address: String::new(),
             ports: [].into(),
             webrtc_hosts: Vec::new(),
+            srt_passphrase: None,
             streams: Vec::new(),
         });
         assert!(Plan::between(&current, gateway).is_err());

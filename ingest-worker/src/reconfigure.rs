@@ -112,6 +112,7 @@ mod tests {
             address: String::new(),
             ports: [].into(),
             webrtc_hosts: Vec::new(),
+            srt_passphrase: None,
             streams: Vec::new(),
         });
         assert!(motion_of(&current, &gateway).is_err());

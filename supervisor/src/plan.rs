@@ -322,7 +322,7 @@ impl Planner<'_> {
             overlay: self.overlay(stream),
             encode: stream.encode.as_ref().map(|encode| encode.spec()),
             record: stream.outputs.record.as_ref().map(RecordConfig::spec),
-            restream: !stream.outputs.served.is_empty(),
+            restream: stream.outputs.is_streamed(),
             store_detections: stream.store_detections,
             book: self.book(name, Part::Render),
         };
@@ -334,12 +334,13 @@ impl Planner<'_> {
 
     fn gateway(&self) -> Option<PlannedWorker> {
         let streams = self.config.streams.iter();
-        let served = streams.filter(|(_, stream)| !stream.outputs.served.is_empty());
+        let served = streams.filter(|(_, stream)| stream.outputs.is_streamed());
         let streams: Vec<_> = served
             .map(|(name, stream)| GatewayStreamSpec {
                 stream: name.clone(),
                 size: stream.size,
                 paths: paths(stream),
+                pushes: stream.outputs.pushes.clone(),
                 book: self.book(name, Part::Gateway),
             })
             .collect();
@@ -350,6 +351,7 @@ impl Planner<'_> {
             address: self.config.gateway.address.to_string(),
             ports: self.config.gateway.ports.clone(),
             webrtc_hosts: self.config.gateway.webrtc_hosts.clone(),
+            srt_passphrase: self.config.gateway.srt_passphrase.clone(),
             streams,
         };
         Some(PlannedWorker {
@@ -429,10 +431,10 @@ impl Planner<'_> {
             .iter()
             .map(|model| budget::frame_bytes(&crops(name, stream, model)) + result(model));
         let asked: u64 = asked.sum();
-        let packets = if stream.outputs.served.is_empty() {
-            0
-        } else {
+        let packets = if stream.outputs.is_streamed() {
             budget::packet_bytes(stream.size)
+        } else {
+            0
         };
         frames + results + asked + packets
     }
@@ -445,7 +447,7 @@ impl Planner<'_> {
                 parts.extend([Part::Crops(model.clone()), Part::InferCrops(model)]);
             }
             parts.push(Part::Render);
-            parts.extend((!stream.outputs.served.is_empty()).then_some(Part::Gateway));
+            parts.extend((stream.outputs.is_streamed()).then_some(Part::Gateway));
             let stream = name.clone();
             parts.into_iter().map(move |part| BookId {
                 stream: stream.clone(),

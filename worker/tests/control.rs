@@ -26,6 +26,7 @@ fn spec() -> WorkerSpec {
             address: "127.0.0.1".to_owned(),
             ports: [].into(),
             webrtc_hosts: Vec::new(),
+            srt_passphrase: None,
             streams: Vec::new(),
         }),
     }

@@ -428,8 +428,12 @@ counters! {
         viewers,
         /// Viewers ever connected.
         viewers_total,
-        /// Access units that slow viewers passed over, each viewer counted for itself.
+        /// Access units that slow viewers, and those it is pushed to, passed over, each counted for itself.
         skipped_by_viewers,
+        /// To how many it is pushed now.
+        pushes,
+        /// How often a push has begun.
+        pushes_total,
         /// Inside the worker when it was killed.
         lost_in_worker,
     }
@@ -445,6 +449,7 @@ impl Counters for GatewayCounters {
     fn settle(&mut self) {
         self.lost_in_worker += self.in_flight();
         self.viewers = 0;
+        self.pushes = 0;
     }
 
     fn check(&self) -> Result<(), Imbalance> {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::geometry::PixelSize;
 use crate::name::StreamName;
+use crate::spec::{RetrySpec, Secret};
 
 /// For `gateway`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -20,6 +21,8 @@ pub struct GatewaySpec {
     /// Addresses under which viewers by WebRTC find it that its machine does not have, such as
     /// that of a router which hands its ports on.
     pub webrtc_hosts: Vec<IpAddr>,
+    /// What viewers by SRT must have, 10 to 79 bytes; `None`: SRT is not encrypted.
+    pub srt_passphrase: Option<Secret>,
     /// The streams it serves.
     pub streams: Vec<GatewayStreamSpec>,
 }
@@ -33,8 +36,24 @@ pub struct GatewayStreamSpec {
     pub size: PixelSize,
     /// Its path in the URLs of each protocol that serves it, without the leading `/`.
     pub paths: BTreeMap<Protocol, String>,
+    /// To whom it is pushed, at most [`PushSpec::PER_STREAM_MAX`].
+    pub pushes: Vec<PushSpec>,
     /// The book of [`crate::ledger::GatewayCounters`].
     pub book: PathBuf,
+}
+
+/// Somebody a stream is pushed to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PushSpec {
+    /// The address, which [`crate::push::PushAddress`] takes apart.
+    pub location: Secret,
+    /// After a failure.
+    pub retry: RetrySpec,
+}
+
+impl PushSpec {
+    /// Most of one stream.
+    pub const PER_STREAM_MAX: usize = 8;
 }
 
 /// How viewers are served.

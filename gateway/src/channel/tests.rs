@@ -13,6 +13,7 @@ fn sized(sequence_number: u64, keyframe: bool, bytes: usize) -> Arc<AccessUnit> 
         captured_ns: 0,
         keyframe,
         data: vec![0; bytes].into(),
+        transport_stream: OnceLock::new(),
     })
 }
 
@@ -216,8 +217,14 @@ async fn a_sleeping_viewer_is_woken() {
     let channel = channel();
     let mut reader = channel.watch();
     let reading = tokio::spawn(async move {
-        let first = reader.next().await.map(|unit| unit.sequence_number);
-        (first, reader.next().await)
+        let mut next = async || loop {
+            match reader.try_next() {
+                Next::Unit(unit) => return Some(unit.sequence_number),
+                Next::Ended => return None,
+                Next::Nothing => reader.wait().await,
+            }
+        };
+        (next().await, next().await)
     });
     tokio::task::yield_now().await;
     channel.push(unit(7, true));
@@ -263,7 +270,9 @@ proptest! {
                     channel.unlink();
                     next += 3;
                 }
-                Step::Skip => reader.skip_to_live(),
+                Step::Skip => {
+                    reader.skip_to_live();
+                }
                 Step::Read => {
                     if let Next::Unit(unit) = reader.try_next() {
                         let follows = last.is_some_and(|last| unit.sequence_number == last + 1);

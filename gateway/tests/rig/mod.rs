@@ -1,7 +1,5 @@
 //! A gateway in this process, cameras that publish access units, and viewers.
 
-#![expect(dead_code, reason = "each test file uses its part")]
-
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{Read, Write};
@@ -50,44 +48,61 @@ pub(crate) struct Rig {
 }
 
 impl Rig {
-    /// Starts a gateway and waits until it is ready.
+    /// Starts a gateway that serves streams by RTSP and waits until it is ready.
     pub(crate) fn start<const N: usize>(streams: [&str; N]) -> Self {
         Self::serving(&[Protocol::Rtsp], &streams)
     }
 
     /// Starts a gateway that serves each stream by each of these protocols at its name.
     pub(crate) fn serving(protocols: &[Protocol], streams: &[&str]) -> Self {
-        Self::serving_at("127.0.0.1", protocols, streams)
+        Self::serving_with(protocols, streams, |_| {})
     }
 
     /// The same on another address of this machine.
     pub(crate) fn serving_at(address: &str, protocols: &[Protocol], streams: &[&str]) -> Self {
-        let ports = protocols.iter().map(|protocol| (*protocol, 0)).collect();
-        let mut rig = Self::launch(address, ports, streams);
+        Self::serving_with(protocols, streams, |spec| {
+            address.clone_into(&mut spec.address);
+        })
+    }
+
+    /// The same, and `change` has the last word on the spec.
+    pub(crate) fn serving_with(
+        protocols: &[Protocol],
+        streams: &[&str],
+        change: impl FnOnce(&mut GatewaySpec),
+    ) -> Self {
+        let mut rig = Self::launch(protocols, 0, streams, change);
         rig.ports = rig.wait_ready();
         rig
     }
 
     /// Starts a gateway that cannot work, and returns why.
-    pub(crate) fn fails(port: u16) -> Failure {
-        let rig = Self::launch("127.0.0.1", [(Protocol::Rtsp, port)].into(), &["yard"]);
+    pub(crate) fn fails(protocol: Protocol, port: u16) -> Failure {
+        let rig = Self::launch(&[protocol], port, &["yard"], |_| {});
         rig.join().expect_err("it cannot work")
     }
 
-    fn launch(address: &str, ports: BTreeMap<Protocol, u16>, streams: &[&str]) -> Self {
+    fn launch(
+        protocols: &[Protocol],
+        port: u16,
+        streams: &[&str],
+        change: impl FnOnce(&mut GatewaySpec),
+    ) -> Self {
         gst::init().expect("GStreamer starts");
         let directory = tempfile::tempdir().expect("a temporary directory");
         let root = Root::create(Path::new(BASE), "a test").expect("a root");
         let bus = Bus::open(&root.bus(), "test").expect("a bus");
         let streams = streams
             .iter()
-            .map(|name| stream_spec(&directory, name, ports.keys()));
-        let gateway = GatewaySpec {
-            address: address.to_owned(),
+            .map(|name| stream_spec(&directory, name, protocols.iter()));
+        let mut gateway = GatewaySpec {
+            address: "127.0.0.1".to_owned(),
             webrtc_hosts: Vec::new(),
+            srt_passphrase: None,
             streams: streams.collect(),
-            ports,
+            ports: protocols.iter().map(|protocol| (*protocol, port)).collect(),
         };
+        change(&mut gateway);
         let spec = WorkerSpec {
             worker: WorkerId::Gateway,
             run: "test-1".parse().expect("a run id"),
@@ -117,22 +132,23 @@ impl Rig {
         }
     }
 
-    /// The port of each protocol.
+    /// The port of each protocol, from `rtsp at rtsp://127.0.0.1:8554 serving yard; ...`.
     fn wait_ready(&self) -> BTreeMap<Protocol, u16> {
         let text = self.wait_message(|message| match message {
             FromWorker::Ready(text) => Some(text),
             _ => None,
         });
-        let port = |line: &str| {
-            let (protocol, rest) = line.split_once(" at ").expect("a protocol");
-            let (_, rest) = rest.rsplit_once(':').expect("an address");
-            let (port, streams) = rest.split_once(" serving ").expect("streams");
-            assert!(streams.contains("yard"), "{text}");
+        let port = |server: &str| {
+            let (name, rest) = server.split_once(" at ").expect("a protocol");
+            let (address, paths) = rest.split_once(" serving ").expect("paths");
+            assert!(paths.contains("yard"), "{text}");
+            let (_, port) = address.rsplit_once(':').expect("a port");
             let mut protocols = Protocol::ALL.into_iter();
-            let protocol = protocols.find(|known| known.as_str() == protocol);
+            let protocol = protocols.find(|protocol| protocol.as_str() == name);
             (protocol.expect("a protocol"), port.parse().expect("a port"))
         };
-        text.split("; ").map(port).collect()
+        let servers = text.split("; ").filter(|server| server.contains(" at "));
+        servers.map(port).collect()
     }
 
     /// Waits for a message that `pick` makes something of. Nothing comes right behind it.
@@ -246,6 +262,7 @@ fn stream_spec<'a>(
         paths: protocols
             .map(|protocol| (*protocol, name.to_owned()))
             .collect(),
+        pushes: Vec::new(),
         book,
     }
 }
@@ -500,11 +517,16 @@ impl Viewer {
     }
 
     fn start(rig: &Rig, mount: &str, protocol: &str) -> Self {
-        let pipeline = gst::parse::launch(&format!(
-            "rtspsrc location={} protocols={protocol} latency=100 \
-             ! rtph264depay name=depayloader ! h264parse ! avdec_h264 max-threads=1 \
-             ! fakesink name=sink sync=false",
+        Self::launch(&format!(
+            "rtspsrc location={} protocols={protocol} latency=100 ! rtph264depay name=depayloader",
             rig.location(mount)
+        ))
+    }
+
+    /// Decodes what `source` gives, whose `depayloader` takes what comes from the network.
+    pub(crate) fn launch(source: &str) -> Self {
+        let pipeline = gst::parse::launch(&format!(
+            "{source} ! h264parse ! avdec_h264 max-threads=1 ! fakesink name=sink sync=false"
         ))
         .expect("the elements are installed")
         .downcast::<gst::Pipeline>()
@@ -513,7 +535,8 @@ impl Viewer {
         let in_slices = Mutex::new(false);
         let torn = count(&pipeline, "depayloader", "sink", move |packet| {
             let packet = packet.map_readable().expect("readable");
-            is_torn(&packet, &mut in_slices.lock().expect("not poisoned"))
+            // Version 2 of RTP; MPEG-TS begins with another byte.
+            packet[0] >> 6 == 2 && is_torn(&packet, &mut in_slices.lock().expect("not poisoned"))
         });
         pipeline.set_state(gst::State::Playing).expect("it starts");
         Self {

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
-use contract::spec::Protocol;
+use contract::spec::{Protocol, Secret};
 use dsl::yaml::Node;
 
 use super::code;
@@ -38,6 +39,12 @@ pub(super) const GATEWAY: Section = Section {
             absent: Absent::Optional,
         },
         port("srt_port", "UDP port of SRT.", "8890"),
+        Key {
+            name: "srt_passphrase",
+            doc: "What viewers by SRT must have, 10 to 79 bytes; SRT is not encrypted without. Better `${NAME}` than in plain text.",
+            kind: Kind::Text,
+            absent: Absent::Optional,
+        },
     ],
 };
 
@@ -59,7 +66,12 @@ pub struct GatewayConfig {
     pub ports: BTreeMap<Protocol, u16>,
     /// Where viewers by WebRTC find this machine, besides its own addresses.
     pub webrtc_hosts: Vec<IpAddr>,
+    /// What viewers by SRT must have.
+    pub srt_passphrase: Option<Secret>,
 }
+
+/// Fewest and most bytes of a passphrase of SRT.
+const PASSPHRASE_BYTES: RangeInclusive<usize> = 10..=79;
 
 impl GatewayConfig {
     pub(super) fn read(fields: &Fields<'_>) -> Option<Self> {
@@ -69,10 +81,12 @@ impl GatewayConfig {
             Some((protocol, port))
         };
         let ports: Vec<_> = Protocol::ALL.into_iter().map(port).collect();
+        let srt_passphrase = read_passphrase(fields);
         Some(Self {
             address: address?,
             ports: ports.into_iter().collect::<Option<_>>()?,
             webrtc_hosts: read_hosts(fields)?,
+            srt_passphrase: srt_passphrase?,
         })
     }
 }
@@ -93,6 +107,21 @@ fn read_hosts(fields: &Fields<'_>) -> Option<Vec<IpAddr>> {
         return None;
     }
     addresses
+}
+
+/// `Some(None)` where there is none.
+fn read_passphrase(fields: &Fields<'_>) -> Option<Option<Secret>> {
+    let Some(text) = fields.text("srt_passphrase") else {
+        return Some(None);
+    };
+    if !PASSPHRASE_BYTES.contains(&text.text.len()) {
+        let reader = fields.reader;
+        let (least, most) = (PASSPHRASE_BYTES.start(), PASSPHRASE_BYTES.end());
+        let message = format!("a passphrase of SRT has {least} to {most} bytes");
+        reader.report(reader.problem(code::WRONG_VALUE, &text.node.span, message));
+        return None;
+    }
+    Some(Some(Secret::new(text.text.to_owned())))
 }
 
 /// The key of `gateway` that sets a protocol's port.

@@ -3,18 +3,21 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use contract::spec::Protocol;
+use contract::push::PushAddress;
+use contract::spec::{Protocol, PushSpec, Secret};
 use dsl::yaml::Node;
 
+use super::RetryConfig;
 use super::code;
 use super::reader::{Fields, Reader};
 use super::record::{RECORD, RecordConfig};
+use super::retry::PUSH_RETRY;
 use super::table::{Absent, Key, Kind, Section};
 
 /// The keys of one item of `outputs`.
 pub(super) const OUTPUT: Section = Section {
     name: "output",
-    doc: "One output of a stream: exactly one of these keys.",
+    doc: "One output of a stream: exactly one of these keys, and with `push` maybe `retry`.",
     keys: &[
         served(
             Protocol::Rtsp,
@@ -33,6 +36,18 @@ pub(super) const OUTPUT: Section = Section {
             "Serve the stream at `srt://ADDRESS:PORT`, with this path as the stream id.",
         ),
         Key {
+            name: "push",
+            doc: "Push the stream to this address: `rtmp://HOST/APP/KEY`, `rtmps://`, `srt://HOST:PORT?streamid=ID&passphrase=TEXT` or `rtsp://HOST/PATH`. A stream may have several.",
+            kind: Kind::Text,
+            absent: Absent::Optional,
+        },
+        Key {
+            name: "retry",
+            doc: "With `push`: when and how often it is tried again.",
+            kind: Kind::Section(&PUSH_RETRY),
+            absent: Absent::Optional,
+        },
+        Key {
             name: "record",
             doc: "Record fragmented MP4 into this directory. A relative path begins at the run's own directory.",
             kind: Kind::PathOr(&RECORD),
@@ -50,11 +65,13 @@ const fn served(protocol: Protocol, doc: &'static str) -> Key {
     }
 }
 
-/// Outputs of a stream, at most one of each kind.
+/// Outputs of a stream, at most one of each kind but pushes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OutputsConfig {
     /// The protocols by which the gateway serves it, and under which paths.
     pub served: BTreeMap<Protocol, Mount>,
+    /// To whom it is pushed.
+    pub pushes: Vec<PushSpec>,
     /// Recorded.
     pub record: Option<RecordConfig>,
 }
@@ -67,7 +84,16 @@ impl OutputsConfig {
             let Some(fields) = Fields::open(reader, &OUTPUT, item, title) else {
                 continue;
             };
-            if let [entry] = item.as_mapping().unwrap_or_default() {
+            let entries = item.as_mapping().unwrap_or_default();
+            if entries.iter().any(|entry| entry.key.text == "push")
+                && entries
+                    .iter()
+                    .all(|entry| ["push", "retry"].contains(&entry.key.text.as_str()))
+            {
+                outputs.add_push(&fields);
+            } else if let [entry] = entries
+                && entry.key.text != "retry"
+            {
                 let key = entry.key.text.as_str();
                 let mut protocols = Protocol::ALL.into_iter();
                 let protocol = protocols.find(|protocol| protocol.as_str() == key);
@@ -96,10 +122,54 @@ impl OutputsConfig {
         outputs
     }
 
+    fn add_push(&mut self, fields: &Fields<'_>) {
+        let retry = fields.section("retry");
+        let retry = retry.and_then(|retry| RetryConfig::read(&retry));
+        let (Some(address), Some(retry)) = (fields.text("push"), retry) else {
+            return;
+        };
+        let location = Secret::new(address.text.to_owned());
+        let wrong = if let Err(reason) = PushAddress::parse(&location) {
+            Some((
+                code::WRONG_VALUE,
+                format!("the address of a push does not fit: {reason}"),
+            ))
+        } else if self.pushes.iter().any(|push| push.location == location) {
+            Some((
+                code::TWICE,
+                "the stream is pushed to this address already".to_owned(),
+            ))
+        } else if self.pushes.len() == PushSpec::PER_STREAM_MAX {
+            let most = PushSpec::PER_STREAM_MAX;
+            Some((
+                code::CONTRADICTION,
+                format!("a stream is pushed to {most} addresses at most"),
+            ))
+        } else {
+            None
+        };
+        match wrong {
+            Some((code, message)) => {
+                let reader = fields.reader;
+                reader.report(reader.problem(code, &address.node.span, message));
+            }
+            None => self.pushes.push(PushSpec {
+                location,
+                retry: retry.spec(),
+            }),
+        }
+    }
+
+    /// Whether the gateway has something to do.
+    #[must_use]
+    pub fn is_streamed(&self) -> bool {
+        !self.served.is_empty() || !self.pushes.is_empty()
+    }
+
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.served.is_empty() && self.record.is_none()
+        !self.is_streamed() && self.record.is_none()
     }
 }
 

@@ -1,11 +1,15 @@
 //! Blanks passwords in texts that are stored or shown.
 
-/// `text` with each password in an address (`scheme://user:password@host`) turned into `*`.
+use std::ops::Range;
+
+/// `text` with its secrets turned into `*`: passwords in addresses (`scheme://user:password@host`), the
+/// stream's key at the end of an RTMP address, stream id and passphrase in the query of an SRT address,
+/// and the value of `srt_passphrase`.
 ///
 /// The length in bytes stays the same, so that spans still hold. `${...}` is no
-/// password but the name of one, and stays.
+/// secret but the name of one, and stays.
 pub(super) fn redact(text: &str) -> String {
-    redact_options(&redact_addresses(text))
+    redact_addresses(&redact_options(text))
 }
 
 /// Blanks what stands after `passphrase:`, `passphrase=` and `streamid=`.
@@ -67,21 +71,99 @@ fn redact_addresses(text: &str) -> String {
         let end = address
             .find(|next: char| next.is_whitespace() || matches!(next, '"' | '\'' | ','))
             .unwrap_or(address.len());
-        let password = address[..end]
-            .rfind('@')
-            .and_then(|at| Some((address[..at].find(':')? + 1, at)))
-            .filter(|(begin, end)| !is_reference(&address[*begin..*end]));
-        if let Some((begin, password_end)) = password {
-            redacted.push_str(&address[..begin]);
-            redacted.push_str(&"*".repeat(password_end - begin));
-            redacted.push_str(&address[password_end..end]);
-        } else {
-            redacted.push_str(&address[..end]);
+        let (address, after) = address.split_at(end);
+        let name = before.trim_end_matches("://");
+        let mut secrets = Vec::new();
+        secrets.extend(password(address));
+        if name.ends_with("rtmp") || name.ends_with("rtmps") {
+            secrets.extend(stream_key(address));
+        } else if name.ends_with("srt") {
+            secrets.extend(query_value(address, "streamid="));
+            secrets.extend(query_value(address, "passphrase="));
         }
-        rest = &address[end..];
+        redacted.push_str(&blank(address, secrets));
+        rest = after;
     }
     redacted.push_str(rest);
-    redacted
+    let passphrases = passphrases(&redacted);
+    blank(&redacted, passphrases)
+}
+
+/// The text with what is in these places turned into `*`, unless it is the name of a secret.
+fn blank(text: &str, mut places: Vec<Range<usize>>) -> String {
+    places.sort_by_key(|place| place.start);
+    let mut blanked = String::with_capacity(text.len());
+    let mut at = 0;
+    for place in places {
+        if place.start < at || is_reference(&text[place.clone()]) {
+            continue;
+        }
+        blanked.push_str(&text[at..place.start]);
+        blanked.push_str(&"*".repeat(place.len()));
+        at = place.end;
+    }
+    blanked.push_str(&text[at..]);
+    blanked
+}
+
+fn password(address: &str) -> Option<Range<usize>> {
+    let at = address.rfind('@')?;
+    let colon = address[..at].find(':')?;
+    Some(colon + 1..at)
+}
+
+/// What stands behind the last `/` of an RTMP address, its query included.
+fn stream_key(address: &str) -> Option<Range<usize>> {
+    let address = without_brackets(address);
+    let query = address.find('?').unwrap_or(address.len());
+    let slash = address[..query].rfind('/')?;
+    Some(slash + 1..address.len())
+}
+
+/// The value of a key of a query, which ends with `=`.
+fn query_value(address: &str, key: &str) -> Option<Range<usize>> {
+    let address = without_brackets(address);
+    let query = address.find('?')?;
+    let start = query + address[query..].find(key)? + key.len();
+    let end = address[start..]
+        .find('&')
+        .map_or(address.len(), |end| start + end);
+    Some(start..end)
+}
+
+/// Without the `}` and `]` that end what the address is in.
+fn without_brackets(address: &str) -> &str {
+    let mut inside = address;
+    while let Some(shorter) = inside.strip_suffix(['}', ']']) {
+        if inside.matches("${").count() > shorter.matches('}').count() {
+            break;
+        }
+        inside = shorter;
+    }
+    inside
+}
+
+/// The values of `srt_passphrase`.
+fn passphrases(text: &str) -> Vec<Range<usize>> {
+    const KEY: &str = "srt_passphrase";
+    let value = |(key, _)| {
+        let rest = &text[key + KEY.len()..];
+        let colon = rest.trim_start_matches(['"', '\'']).trim_start();
+        let value = colon.strip_prefix(':')?.trim_start();
+        let quote = value
+            .chars()
+            .next()
+            .filter(|first| ['"', '\''].contains(first));
+        let value = match quote {
+            Some(quote) => value[1..].split(quote).next()?,
+            None => {
+                without_brackets(value.split(['\n', ',']).next()?.split(" #").next()?).trim_end()
+            }
+        };
+        let start = value.as_ptr().addr() - text.as_ptr().addr();
+        Some(start..start + value.len())
+    };
+    text.match_indices(KEY).filter_map(value).collect()
 }
 
 /// Whether the text is one `${...}` and nothing else.
@@ -131,6 +213,36 @@ mod tests {
             ),
             ("passphrase: ${SRT}", "passphrase: ${SRT}"),
             ("passphrase:", "passphrase:"),
+            (
+                "[{push: rtmp://h/live/geheim}]",
+                "[{push: rtmp://h/live/******}]",
+            ),
+            (
+                "push: rtmps://u:pw@h/a/geheim?b=c\n",
+                "push: rtmps://u:**@h/a/**********\n",
+            ),
+            (
+                "[{push: rtmp://h/live/${KEY}}]",
+                "[{push: rtmp://h/live/${KEY}}]",
+            ),
+            (
+                "{push: \"srt://h:1?streamid=ab&passphrase=geheim&latency=20\"}",
+                "{push: \"srt://h:1?streamid=**&passphrase=******&latency=20\"}",
+            ),
+            (
+                "{push: srt://h:1?passphrase=${P}}",
+                "{push: srt://h:1?passphrase=${P}}",
+            ),
+            (
+                "gateway: {srt_passphrase: sehr geheim, srt_port: 1}",
+                "gateway: {srt_passphrase: ***********, srt_port: 1}",
+            ),
+            (
+                "  srt_passphrase: 'so, geheim'\n",
+                "  srt_passphrase: '**********'\n",
+            ),
+            ("srt_passphrase: geheim # ja", "srt_passphrase: ****** # ja"),
+            ("srt_passphrase: ${P}\n", "srt_passphrase: ${P}\n"),
             ("no address", "no address"),
             ("x://", "x://"),
         ] {

@@ -1,4 +1,4 @@
-//! When and how often a lost source is tried again.
+//! When and how often a lost source, or a lost push, is tried again.
 
 use std::time::Duration;
 
@@ -12,38 +12,57 @@ use super::units::millis;
 pub(super) const RETRY: Section = Section {
     name: "retry",
     doc: "When and how often a lost source is tried again.",
+    keys: &[attempts("5"), INTERVAL, backoff("fixed"), MAX_INTERVAL],
+};
+
+/// The keys of `retry` of a push, which goes on for ever if nothing else is said.
+pub(super) const PUSH_RETRY: Section = Section {
+    name: "push_retry",
+    doc: "When and how often a lost push is tried again.",
     keys: &[
-        Key {
-            name: "attempts",
-            doc: "Failures in a row before the source is given up.",
-            kind: Kind::IntegerOr(1, 1_000_000, "forever"),
-            absent: Absent::Default("5"),
-        },
-        Key {
-            name: "interval",
-            doc: "Wait before the first retry.",
-            kind: Kind::Duration(100, 3_600_000),
-            absent: Absent::Default("5s"),
-        },
-        Key {
-            name: "backoff",
-            doc: "How the wait grows: not at all, or doubling up to `max_interval`.",
-            kind: Kind::Choice(&["fixed", "exponential"]),
-            absent: Absent::Default("fixed"),
-        },
-        Key {
-            name: "max_interval",
-            doc: "Longest wait; and the wait after each refusal, so that no account is locked by wrong passwords.",
-            kind: Kind::Duration(100, 86_400_000),
-            absent: Absent::Default("1m"),
-        },
+        attempts("forever"),
+        INTERVAL,
+        backoff("exponential"),
+        MAX_INTERVAL,
     ],
 };
 
-/// Retry settings of a stream.
+const fn attempts(usual: &'static str) -> Key {
+    Key {
+        name: "attempts",
+        doc: "Failures in a row before it is given up.",
+        kind: Kind::IntegerOr(1, 1_000_000, "forever"),
+        absent: Absent::Default(usual),
+    }
+}
+
+const INTERVAL: Key = Key {
+    name: "interval",
+    doc: "Wait before the first retry.",
+    kind: Kind::Duration(100, 3_600_000),
+    absent: Absent::Default("5s"),
+};
+
+const fn backoff(usual: &'static str) -> Key {
+    Key {
+        name: "backoff",
+        doc: "How the wait grows: not at all, or doubling up to `max_interval`.",
+        kind: Kind::Choice(&["fixed", "exponential"]),
+        absent: Absent::Default(usual),
+    }
+}
+
+const MAX_INTERVAL: Key = Key {
+    name: "max_interval",
+    doc: "Longest wait; and for a source the wait after each refusal, so that no account is locked by wrong passwords.",
+    kind: Kind::Duration(100, 86_400_000),
+    absent: Absent::Default("1m"),
+};
+
+/// Retry settings of a source or a push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryConfig {
-    /// Consecutive failures before the source is given up; `None`: never.
+    /// Consecutive failures before it is given up; `None`: never.
     pub attempts: Option<u32>,
     /// Wait before the first retry.
     pub interval: Duration,
@@ -70,7 +89,7 @@ impl RetryConfig {
         })
     }
 
-    /// The settings as the ingest worker is told.
+    /// The settings as a worker is told.
     #[must_use]
     pub fn spec(&self) -> RetrySpec {
         RetrySpec {

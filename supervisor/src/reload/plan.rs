@@ -236,6 +236,10 @@ fn refusals(old: &RunConfig, new: &RunConfig) -> Vec<String> {
             "gateway.webrtc_hosts",
             before.webrtc_hosts != after.webrtc_hosts,
         ),
+        (
+            "gateway.srt_passphrase",
+            before.srt_passphrase != after.srt_passphrase,
+        ),
     ];
     let changed = fixed.into_iter().filter(|(_, changed)| *changed);
     let changed = changed.map(|(key, _)| key.to_owned());
@@ -585,6 +589,7 @@ fn gateway_changes(old: &GatewaySpec, new: &GatewaySpec) -> Vec<String> {
         address: _,
         ports: _,
         webrtc_hosts: _,
+        srt_passphrase: _,
         streams,
     } = new;
     let mut changes = Vec::new();

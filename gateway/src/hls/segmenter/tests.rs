@@ -2,6 +2,8 @@ use std::io::Cursor;
 
 use proptest::prelude::*;
 
+use std::sync::OnceLock;
+
 use super::*;
 
 const SEQUENCE: &[u8] = &[
@@ -35,6 +37,7 @@ fn unit(sequence_number: u64, pts_ms: u64, keyframe: bool, picture: u8) -> Arc<A
         captured_ns: 7_000_000_000 + pts_ms * MS,
         keyframe,
         data: data.into(),
+        transport_stream: OnceLock::new(),
     })
 }
 
@@ -218,6 +221,7 @@ fn what_cannot_be_used_is_refused_and_the_next_key_frame_is_taken() {
         keyframe: true,
         pts_ns: 0,
         sequence_number: 0,
+        transport_stream: OnceLock::new(),
     };
     assert_eq!(push(&Arc::new(bare)), Ok(()));
     assert_eq!(push(&film[1]), Err(SegmenterError::NoParameterSets));
@@ -235,7 +239,10 @@ fn after_what_cannot_be_used_the_time_line_goes_on() {
         // A sequence parameter set that ends at once.
         data: vec![0, 0, 1, 0x67, 1, 0, 0, 1, 0x68, 1, 0, 0, 1, 0x65, 1].into(),
         captured_ns: film[20].captured_ns,
-        ..*film[20]
+        sequence_number: film[20].sequence_number,
+        pts_ns: film[20].pts_ns,
+        keyframe: film[20].keyframe,
+        transport_stream: OnceLock::new(),
     });
     let mut segmenter = Segmenter::new(Pace::measure(&film), 0);
     let mut steps = Vec::new();
