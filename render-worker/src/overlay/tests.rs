@@ -195,10 +195,9 @@ fn colours_are_those_of_tracks_of_classes_or_of_rules() {
         let drawn = Drawn::new(size, layers, &[], &[object]);
         let area = area_of(&place, &Area::of(&drawn.layout));
         let row = i32::midpoint(area.top, area.bottom).unsigned_abs() as usize;
-        (
-            drawn.luma(area.left.unsigned_abs() as usize, row),
-            drawn.red(area.left.unsigned_abs() as usize, row),
-        )
+        // The line lies around the box.
+        let column = area.left.unsigned_abs() as usize - 1;
+        (drawn.luma(column, row), drawn.red(column, row))
     };
     let (person, car) = ("person", "car");
     let by_track = line(ColourBy::Track, 12, person, None);

@@ -239,9 +239,9 @@ mod tests {
             ),
             (
                 "  srt_passphrase: 'so, geheim'\n",
-                "  srt_passphrase: '**********'\n",
+                "  srt_passphrase: ************\n",
             ),
-            ("srt_passphrase: geheim # ja", "srt_passphrase: ****** # ja"),
+            ("srt_passphrase: geheim # ja", "srt_passphrase: ***********"),
             ("srt_passphrase: ${P}\n", "srt_passphrase: ${P}\n"),
             ("no address", "no address"),
             ("x://", "x://"),

@@ -76,10 +76,13 @@ streams:
 fn what_is_hidden_for_all_streams_can_be_shown_in_one() {
     let config = read(
         "run: r
+models:
+  faces: {file: Cargo.toml, family: centerface}
+  people: {file: Cargo.toml, family: nanodet, labels: coco}
 defaults: {privacy: {labels: face, hold: 2s}}
 streams:
   a: {source: 'test:ball'}
-  b: {source: 'test:ball', privacy: {labels: [face, plate], method: fill}}
+  b: {source: 'test:ball', privacy: {labels: [face, person], method: fill}}
   c: {source: 'test:ball', privacy: off}
 ",
     );
@@ -89,7 +92,10 @@ streams:
         Some((spec.labels.join(" "), spec.method, spec.hold_ms))
     };
     assert_eq!(of("a"), Some(("face".to_owned(), Hiding::Pixelate, 2000)));
-    assert_eq!(of("b"), Some(("face plate".to_owned(), Hiding::Fill, 2000)));
+    assert_eq!(
+        of("b"),
+        Some(("face person".to_owned(), Hiding::Fill, 2000))
+    );
     assert_eq!(of("c"), None);
 }
 

@@ -32,7 +32,7 @@ streams:
   steady: {{source: '{}'}}
   mortal: {{source: '{}'}}
   frozen: {{source: '{}'}}
-  locked: {{source: '{}', retry: {{attempts: 2, interval: 1s}}}}
+  locked: {{source: '{}', retry: {{attempts: 2, interval: 1s, max_interval: 1s}}}}
 ",
         steady.location(),
         mortal.location(),
@@ -101,7 +101,7 @@ fn a_run_whose_only_camera_is_gone_ends_and_says_so() {
         "
 run: alone
 streams:
-  yard: {{source: '{location}', retry: {{attempts: 2, interval: 1s}}}}
+  yard: {{source: '{location}', retry: {{attempts: 2, interval: 1s, max_interval: 1s}}}}
 "
     ));
     let mut run = site.run(&config, &[]);
