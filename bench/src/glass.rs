@@ -126,10 +126,10 @@ fn text(root: &Path, camera: &str, rtsp_port: u16) -> String {
     format!(
         "run: glass\nmodels:\n  people: {{file: {model}, family: nanodet, labels: coco, score: 0.4}}\n\
          gateway: {{rtsp_port: {rtsp_port}}}\n\
-         defaults:\n  source: {camera}\n  size: {SIZE}\n  store: {{detections: false}}\n  \
+         defaults:\n  size: {SIZE}\n  store: {{detections: false}}\n  \
          overlay: {{status: false}}\n  encode: {{bitrate: 3M}}\n\
-         streams:\n  plain: {{outputs: [{{rtsp: plain}}]}}\n  \
-         people: {{infer: [people], outputs: [{{rtsp: people}}]}}\n",
+         streams:\n  plain: {{source: '{camera}', outputs: [{{rtsp: plain}}]}}\n  \
+         people: {{source: '{camera}', infer: [people], outputs: [{{rtsp: people}}]}}\n",
         model = root.join(MODEL).display(),
     )
 }
