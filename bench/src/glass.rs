@@ -93,10 +93,10 @@ pub(crate) fn measure(root: &Path, report: &mut Report) -> anyhow::Result<()> {
         let seen = watch(&way.source).with_context(|| way.name)?;
         rows.push(row(way.name, &seen));
     }
-    let inference_ms: f64 = database
-        .value("SELECT max(p50_us) / 1e3 FROM latencies WHERE book LIKE 'infer:%'")
-        .unwrap_or(0.0);
+    // Latencies stand in the database at the end.
     run.stop()?;
+    let inference_ms: f64 =
+        database.value("SELECT max(p50_us) / 1e3 FROM latencies WHERE book LIKE 'infer:%'")?;
     report.section(
         "Glass to glass",
         &format!(
