@@ -23,7 +23,7 @@ use crate::overlay::colour::Rgb;
 use crate::overlay::finding::Finding;
 use crate::overlay::{Classes, Mark, Object};
 use crate::parts::Parts;
-use crate::privacy::{Hidden, Privacy, Sight};
+use crate::privacy::{self, Hidden, Privacy, Sight};
 use crate::quality;
 use crate::shared::Header;
 use model::Model;
@@ -154,7 +154,7 @@ impl Analysis {
         let models = &self.models;
         let lives = |track| models.iter().any(|model| model.has(track));
         self.parts.advance(pts_ns, lives);
-        self.find_hidden(pts_ns, size, &record);
+        self.find_hidden(pts_ns, size, &record, answers);
         // From here on nobody sees other values than those that are stored.
         record.round();
         if let Some(map) = self.maps.depth() {
@@ -381,7 +381,20 @@ impl Analysis {
 
     /// What of this frame is hidden: what its models found or follow, and what others have
     /// found on tracks.
-    fn find_hidden(&mut self, pts_ns: u64, size: PixelSize, record: &FrameRecord) {
+    fn find_hidden(
+        &mut self,
+        pts_ns: u64,
+        size: PixelSize,
+        record: &FrameRecord,
+        answers: &[Option<Answer>],
+    ) {
+        // Where it is found on crops, those who find what is cut out must look.
+        let mut crops = self.crop_labels.values();
+        let on_crops = crops.any(|labels| self.privacy.hides_one_of(labels));
+        let looks = |model: &Model| on_crops || self.privacy.hides_one_of(&model.labels);
+        let models = self.models.iter().zip(answers);
+        let looking = models.filter(|(model, _)| looks(model));
+        let skip = privacy::unseen(looking.map(|(_, answer)| answer.as_ref()));
         let found = record.objects.iter().filter_map(|object| {
             let model = self.models.get(usize::from(object.model))?;
             Some(Sight {
@@ -403,8 +416,7 @@ impl Analysis {
                 })
             })
         });
-        self.privacy
-            .observe(pts_ns, size, record.skip, found.chain(parts));
+        self.privacy.observe(pts_ns, size, skip, found.chain(parts));
     }
 
     /// Moves the tracks with the picture.

@@ -12,6 +12,8 @@ use contract::detection::Skip;
 use contract::geometry::{BoundingBox, PixelSize};
 use contract::spec::{Hiding, PrivacySpec};
 
+use crate::join::Answer;
+
 /// Boxes that are kept of tracks out of sight; of more the oldest go.
 const HELD_MAX: usize = 512;
 
@@ -138,6 +140,12 @@ impl Privacy {
         self.areas.extend(grown);
     }
 
+    /// One of these labels is hidden.
+    pub(crate) fn hides_one_of(&self, labels: &[String]) -> bool {
+        let spec = self.spec.as_ref();
+        spec.is_some_and(|spec| spec.labels.iter().any(|label| labels.contains(label)))
+    }
+
     /// What is hidden in the frame that was taken in last.
     pub(crate) fn hidden(&self) -> Hidden<'_> {
         match &self.spec {
@@ -147,6 +155,27 @@ impl Privacy {
             },
             None => Hidden::NOTHING,
         }
+    }
+}
+
+/// Why a frame counts as not looked at, from the answers of all models that can find what is
+/// hidden: one that has not run leaves a gap, whatever the others say. Without any nobody looks.
+pub(crate) fn unseen<'a>(answers: impl Iterator<Item = Option<&'a Answer>>) -> Option<Skip> {
+    let mut gated = false;
+    let mut any = false;
+    for answer in answers {
+        any = true;
+        match answer {
+            Some(Answer::Found(_)) => {}
+            Some(Answer::Skipped(Skip::Gated)) => gated = true,
+            Some(Answer::Skipped(skip)) => return Some(*skip),
+            None => return Some(Skip::Failed),
+        }
+    }
+    match (any, gated) {
+        (false, _) => Some(Skip::Failed),
+        (true, true) => Some(Skip::Gated),
+        (true, false) => None,
     }
 }
 
@@ -172,6 +201,10 @@ fn grown(bounds: &BoundingBox, margin: f32) -> BoundingBox {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use contract::findings::Findings;
+
     use super::*;
 
     const SIZE: PixelSize = PixelSize {
@@ -268,6 +301,24 @@ mod tests {
         assert_eq!(stream.frame(Some(Skip::Stale), &[]), [0.0]);
         // A gate that watches is somebody who looks.
         assert_eq!(stream.frame(Some(Skip::Gated), &[]), NOTHING);
+    }
+
+    #[test]
+    fn a_model_that_is_missing_is_not_made_up_for_by_another() {
+        let found = Answer::Found(Arc::new(Findings::Detections(Vec::new())));
+        let skipped = |skip| Answer::Skipped(skip);
+        let (gated, shed) = (skipped(Skip::Gated), skipped(Skip::Shed));
+        for (answers, expected) in [
+            (vec![], Some(Skip::Failed)),
+            (vec![Some(&found)], None),
+            (vec![Some(&found), Some(&found)], None),
+            (vec![Some(&found), None], Some(Skip::Failed)),
+            (vec![Some(&found), Some(&shed)], Some(Skip::Shed)),
+            (vec![Some(&gated), Some(&shed)], Some(Skip::Shed)),
+            (vec![Some(&found), Some(&gated)], Some(Skip::Gated)),
+        ] {
+            assert_eq!(unseen(answers.into_iter()), expected);
+        }
     }
 
     #[test]
