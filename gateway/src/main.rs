@@ -1,5 +1,5 @@
 //! The gateway process. Started by the supervisor, never by hand.
 
-fn main() -> std::process::ExitCode {
+fn main() {
     worker::main(gateway::run)
 }

@@ -1,7 +1,5 @@
 //! The program `infer-worker`: see the library for what it does.
 
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
+fn main() {
     worker::main(infer_worker::run)
 }

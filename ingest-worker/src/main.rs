@@ -1,7 +1,5 @@
 //! The program `ingest-worker`. It is started by `sluice`, not by hand.
 
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
+fn main() {
     worker::main(ingest_worker::run)
 }

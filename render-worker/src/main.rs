@@ -1,7 +1,5 @@
 //! Tracks, evaluates rules, draws, encodes and records one stream; started by `sluice`.
 
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
+fn main() {
     worker::main(render_worker::run)
 }

@@ -6,7 +6,6 @@
 mod control;
 mod failure;
 
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,6 +14,7 @@ use contract::control::FromWorker;
 use contract::exit::WorkerExit;
 use contract::spec::WorkerSpec;
 use nix::sys::signal::{SigSet, Signal};
+use signal_hook::low_level::exit as end_process;
 use tracing_subscriber::EnvFilter;
 
 pub use control::Control;
@@ -24,7 +24,11 @@ pub use failure::Failure;
 const LEAVE_MAX: Duration = Duration::from_millis(900);
 
 /// Runs a worker: reads its spec from the control channel, runs it, reports how it ended.
-pub fn main(run: impl FnOnce(WorkerSpec, Control) -> Result<(), Failure>) -> ExitCode {
+///
+/// The process ends here, without the destructors of its libraries: threads of libsrt, of
+/// `GStreamer` and of ONNX Runtime may still be closing a session that nobody waits for, and
+/// would use what those destructors have freed. Everything of ours is closed by then.
+pub fn main(run: impl FnOnce(WorkerSpec, Control) -> Result<(), Failure>) -> ! {
     tracing_subscriber::fmt()
         .with_env_filter(
             EnvFilter::try_from_env("SLUICE_LOG").unwrap_or_else(|_| EnvFilter::new("info")),
@@ -56,7 +60,7 @@ pub fn main(run: impl FnOnce(WorkerSpec, Control) -> Result<(), Failure>) -> Exi
         control.close();
     }
     tracing::info!(?exit, "ended");
-    ExitCode::from(u8::try_from(exit.code()).unwrap_or(1))
+    end_process(exit.code())
 }
 
 /// Whether this process has been told to leave; shared by the threads that can hear it.
@@ -81,10 +85,10 @@ impl Stop {
             .spawn(move || {
                 std::thread::park_timeout(LEAVE_MAX);
                 tracing::warn!("ended by force");
-                std::process::exit(exit.code());
+                end_process(exit.code());
             });
         if forced.is_err() {
-            std::process::exit(exit.code());
+            end_process(exit.code());
         }
     }
 }

@@ -61,7 +61,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let factory = rtsp_server::RTSPMediaFactory::new();
     factory.set_launch(&launch_line(&arguments));
-    factory.set_shared(true);
+    // One that sends by UDP only is asked twice by a client, who would meet the media that its
+    // first question left behind, half torn down (503).
+    factory.set_shared(!arguments.udp_only);
     factory.set_latency(0);
 
     let server = rtsp_server::RTSPServer::new();
