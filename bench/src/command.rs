@@ -141,6 +141,11 @@ impl Run {
         Ok(Self(child))
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Lets it end in order.
     ///
     /// # Errors

@@ -18,11 +18,13 @@ use gstreamer::prelude::*;
 use gstreamer_app::{AppSink, AppSinkCallbacks};
 use gstreamer_video as gst_video;
 use gstreamer_video::prelude::*;
+use testkit::browser::Browser;
 use testkit::burnt_clock;
 use testkit::camera::free_port;
 
-use crate::command::{self, Run, wait};
+use crate::command::{self, Run, pause, wait};
 use crate::database::{Database, LIVE};
+use crate::latency::Latencies;
 use crate::report::Report;
 
 const SIZE: PixelSize = PixelSize {
@@ -35,63 +37,72 @@ const MODEL: &str = "assets/models/nanodet-416-int8.onnx";
 const WATCHED: Duration = Duration::from_secs(20);
 /// Of which nothing is counted: the viewer runs through the group of pictures it begins with.
 const SETTLING: Duration = Duration::from_secs(3);
+/// How long SRT holds each packet for those that are sent again.
+const SRT_LATENCY_MS: u32 = 20;
 /// More latencies than are measured; a bound for the queue only.
 const LATENCIES_MAX: usize = 10_000;
 
 /// What a viewer saw.
 struct Seen {
-    latencies_us: Vec<u64>,
+    latencies: Latencies,
     /// Pictures without a readable clock.
     unread: usize,
 }
 
 /// One way from the camera to a viewer.
 struct Way {
-    name: &'static str,
-    /// A pipeline from there to H.264 in access units.
-    source: String,
+    name: String,
+    viewer: Viewer,
 }
 
-/// Runs a camera, a relay, and Sluice with and without a model, and watches each.
+enum Viewer {
+    /// A pipeline to H.264 in access units.
+    Pipeline(String),
+    /// A page that plays, in Chromium.
+    Browser(String),
+}
+
+/// Runs a camera, relays, and Sluice with and without a model, and watches each.
 pub(crate) fn measure(root: &Path, report: &mut Report) -> anyhow::Result<()> {
     gst::init()?;
     let directory = tempfile::tempdir()?;
     let camera = ClockCamera::start(root, &[])?;
     let relay = ClockCamera::start(root, &["--relay", &camera.location()])?;
-    let rtsp_port = free_port();
+    let srt_relay = SrtRelay::start(root, &camera.location())?;
+    let ports = Ports::free();
     let config = directory.path().join("glass.yaml");
-    fs::write(&config, text(root, &camera.location(), rtsp_port))?;
+    fs::write(&config, text(root, &camera.location(), &ports))?;
     let data = directory.path().join("data");
     let run = Run::start(root, &config, &data)?;
     let database = Database::of(&data);
     wait(|| database.value::<i64>(LIVE).is_ok_and(|count| count == 2))?;
 
-    let rtsp = |location: &str| {
-        format!("rtspsrc location={location} protocols=tcp latency=0 ! rtph264depay ! h264parse")
-    };
-    let served = |path: &str| rtsp(&format!("rtsp://127.0.0.1:{rtsp_port}/{path}"));
-    let ways = [
-        Way {
-            name: "the camera itself, RTSP",
-            source: rtsp(&camera.location()),
-        },
-        Way {
-            name: "decoded and encoded, RTSP",
-            source: rtsp(&relay.location()),
-        },
-        Way {
-            name: "Sluice without a model, RTSP",
-            source: served("plain"),
-        },
-        Way {
-            name: "Sluice with NanoDet 416 int8, RTSP",
-            source: served("people"),
-        },
+    let mut ways = vec![
+        rtsp("the camera itself", &camera.location()),
+        rtsp("decoded and encoded", &relay.location()),
+        srt("decoded and encoded", srt_relay.port, ""),
     ];
+    for (name, path) in [
+        ("Sluice without a model", "plain"),
+        ("Sluice with NanoDet 416 int8", "people"),
+    ] {
+        ways.push(rtsp(
+            name,
+            &format!("rtsp://127.0.0.1:{}/{path}", ports.rtsp),
+        ));
+        ways.push(srt(name, ports.srt, path));
+        ways.push(Way {
+            name: format!("{name}, WebRTC in Chromium"),
+            viewer: Viewer::Browser(format!("http://127.0.0.1:{}/{path}", ports.webrtc)),
+        });
+    }
     let mut rows = Vec::new();
     for way in &ways {
-        let seen = watch(&way.source).with_context(|| way.name)?;
-        rows.push(row(way.name, &seen));
+        let seen = match &way.viewer {
+            Viewer::Pipeline(source) => watch(source),
+            Viewer::Browser(url) => browse(url),
+        };
+        rows.push(row(&way.name, &seen.with_context(|| way.name.clone())?));
     }
     // Latencies stand in the database at the end.
     run.stop()?;
@@ -102,9 +113,10 @@ pub(crate) fn measure(root: &Path, report: &mut Report) -> anyhow::Result<()> {
         &format!(
             "A camera ({SIZE}, {FPS} fps, H.264 by x264 ultrafast zerolatency, RTSP over TCP) burns the time into its picture; \
              a viewer decodes what it gets and reads the time there, for {} s each, one viewer after the other. All run at the same \
-             time on this machine: the camera, the relay that decodes and encodes with the same encoder settings, and one Sluice with \
-             two streams of that camera. From capture to the result of the model was p50 {inference_ms:.1} ms. \
-             Command: `target/release/sluice-bench glass`.",
+             time on this machine: the camera, relays that decode and encode with the same encoder settings (the one by SRT is \
+             `gst-launch-1.0`), and one Sluice with two streams of that camera. SRT is received with a latency of {SRT_LATENCY_MS} ms, which every \
+             picture waits for. Chromium decodes on the processor, and reads the picture when it shows it. From capture to \
+             the result of the model was p50 {inference_ms:.1} ms. Command: `target/release/sluice-bench glass`.",
             (WATCHED - SETTLING).as_secs(),
         ),
     );
@@ -122,35 +134,86 @@ pub(crate) fn measure(root: &Path, report: &mut Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn text(root: &Path, camera: &str, rtsp_port: u16) -> String {
+fn rtsp(name: &str, location: &str) -> Way {
+    Way {
+        name: format!("{name}, RTSP"),
+        viewer: Viewer::Pipeline(format!(
+            "rtspsrc location={location} protocols=tcp latency=0 ! rtph264depay ! h264parse"
+        )),
+    }
+}
+
+fn srt(name: &str, port: u16, stream_id: &str) -> Way {
+    let stream_id = match stream_id {
+        "" => String::new(),
+        stream_id => format!("streamid={stream_id}"),
+    };
+    Way {
+        name: format!("{name}, SRT"),
+        viewer: Viewer::Pipeline(format!(
+            "srtsrc uri=srt://127.0.0.1:{port}?mode=caller latency={SRT_LATENCY_MS} {stream_id} ! tsdemux latency=0 ! h264parse"
+        )),
+    }
+}
+
+/// Where Sluice serves.
+struct Ports {
+    rtsp: u16,
+    srt: u16,
+    webrtc: u16,
+}
+
+impl Ports {
+    fn free() -> Self {
+        Self {
+            rtsp: free_port(),
+            srt: free_port(),
+            webrtc: free_port(),
+        }
+    }
+}
+
+fn text(root: &Path, camera: &str, ports: &Ports) -> String {
+    let Ports { rtsp, srt, webrtc } = ports;
+    let outputs = |path: &str| format!("[{{rtsp: {path}}}, {{srt: {path}}}, {{webrtc: {path}}}]");
     format!(
         "run: glass\nmodels:\n  people: {{file: {model}, family: nanodet, labels: coco, score: 0.4}}\n\
-         gateway: {{rtsp_port: {rtsp_port}}}\n\
+         gateway: {{rtsp_port: {rtsp}, srt_port: {srt}, webrtc_port: {webrtc}}}\n\
          defaults:\n  size: {SIZE}\n  store: {{detections: false}}\n  \
          overlay: {{status: false}}\n  encode: {{bitrate: 3M}}\n\
-         streams:\n  plain: {{source: '{camera}', outputs: [{{rtsp: plain}}]}}\n  \
-         people: {{source: '{camera}', infer: [people], outputs: [{{rtsp: people}}]}}\n",
+         streams:\n  plain: {{source: '{camera}', outputs: {plain}}}\n  \
+         people: {{source: '{camera}', infer: [people], outputs: {people}}}\n",
         model = root.join(MODEL).display(),
+        plain = outputs("plain"),
+        people = outputs("people"),
     )
 }
 
-#[expect(clippy::cast_precision_loss, reason = "latencies are short")]
 fn row(name: &str, seen: &Seen) -> Vec<String> {
-    let mut sorted = seen.latencies_us.clone();
-    sorted.sort_unstable();
-    let percentile = |percent: usize| {
-        let index = sorted.len().saturating_sub(1) * percent / 100;
-        let latency = sorted.get(index).copied().unwrap_or(0);
-        format!("{:.1}", latency as f64 / 1e3)
-    };
     vec![
         name.to_owned(),
-        sorted.len().to_string(),
-        percentile(50),
-        percentile(90),
-        percentile(99),
+        seen.latencies.len().to_string(),
+        seen.latencies.percentile_ms(50),
+        seen.latencies.percentile_ms(90),
+        seen.latencies.percentile_ms(99),
         seen.unread.to_string(),
     ]
+}
+
+/// Plays a page in a browser, and reads the clock in what it shows.
+fn browse(url: &str) -> anyhow::Result<Seen> {
+    let mut browser = Browser::open(url, SIZE.width, SIZE.height + 60);
+    let ready = "String(document.querySelector('video')?.readyState)";
+    wait(|| browser.evaluate(ready) == "4")?;
+    pause(SETTLING);
+    browser.evaluate(&burnt_clock::script(SIZE));
+    pause(WATCHED - SETTLING);
+    let ages: Vec<u64> = serde_json::from_str(&browser.evaluate("clock.ages"))?;
+    anyhow::ensure!(!ages.is_empty(), "no picture came");
+    Ok(Seen {
+        latencies: Latencies::new(ages),
+        unread: browser.evaluate("clock.unread").parse()?,
+    })
 }
 
 /// Decodes what comes, and reads the clock in it.
@@ -185,10 +248,7 @@ fn watch(source: &str) -> anyhow::Result<Seen> {
 
 /// What comes in the time that is watched, but for the first of it.
 fn collect(latencies: &Receiver<Option<u64>>) -> anyhow::Result<Seen> {
-    let mut seen = Seen {
-        latencies_us: Vec::new(),
-        unread: 0,
-    };
+    let (mut latencies_us, mut unread) = (Vec::new(), 0);
     let begin = Instant::now();
     while let Some(left) = WATCHED.checked_sub(begin.elapsed()) {
         let latency = latencies.recv_timeout(left.max(Duration::from_millis(1)));
@@ -196,13 +256,16 @@ fn collect(latencies: &Receiver<Option<u64>>) -> anyhow::Result<Seen> {
             continue;
         }
         match latency {
-            Ok(Some(latency_us)) => seen.latencies_us.push(latency_us),
-            Ok(None) => seen.unread += 1,
+            Ok(Some(latency_us)) => latencies_us.push(latency_us),
+            Ok(None) => unread += 1,
             Err(_) => break,
         }
     }
-    anyhow::ensure!(!seen.latencies_us.is_empty(), "no picture came");
-    Ok(seen)
+    anyhow::ensure!(!latencies_us.is_empty(), "no picture came");
+    Ok(Seen {
+        latencies: Latencies::new(latencies_us),
+        unread,
+    })
 }
 
 fn clock_of(sample: &gst::Sample) -> Option<u64> {
@@ -240,5 +303,28 @@ impl ClockCamera {
 
     fn location(&self) -> String {
         format!("rtsp://127.0.0.1:{}/stream", self.port)
+    }
+}
+
+/// The least that any restreamer by SRT must do: it decodes a stream and encodes it again.
+struct SrtRelay {
+    port: u16,
+    _process: Run,
+}
+
+impl SrtRelay {
+    fn start(root: &Path, location: &str) -> anyhow::Result<Self> {
+        let port = free_port();
+        let pipeline = format!(
+            "rtspsrc location={location} protocols=tcp latency=0 ! rtph264depay ! h264parse ! avdec_h264 max-threads=1 \
+             ! x264enc tune=zerolatency speed-preset=ultrafast bitrate=3000 threads=1 key-int-max={FPS} \
+             ! mpegtsmux alignment=7 latency=0 ! srtsink uri=srt://127.0.0.1:{port}?mode=listener latency={SRT_LATENCY_MS} wait-for-connection=false sync=false"
+        );
+        let mut command = command::command(root, "gst-launch-1.0");
+        command.arg("--quiet").args(pipeline.split_whitespace());
+        Ok(Self {
+            port,
+            _process: Run::spawn(&mut command)?,
+        })
     }
 }

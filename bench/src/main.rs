@@ -3,18 +3,23 @@
 //!
 //! Machines are shared and noisy, so what counts are the ratios inside one run.
 
+mod cameras;
 mod command;
 mod database;
 mod glass;
 mod hop;
 mod infer;
 mod job;
+mod latency;
+mod processes;
 mod reload;
 mod report;
 mod rules;
 mod scale;
+mod viewers;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -53,6 +58,14 @@ enum What {
     Scale,
     /// Only the latency from a camera's picture to a viewer's.
     Glass,
+    /// Only what many viewers of one stream cost.
+    Viewers,
+    /// Only many cameras; not among the others, it takes its time.
+    Cameras {
+        /// How long each run lasts.
+        #[arg(long, default_value_t = 600)]
+        seconds: u64,
+    },
     /// The other side of a hop; started by `hop`.
     #[command(hide = true)]
     HopConsumer(hop::ConsumerArguments),
@@ -71,6 +84,10 @@ fn main() -> anyhow::Result<()> {
         Some(What::Infer) => infer::measure(&root, rounds, &mut report)?,
         Some(What::Scale) => scale::measure(&root, &mut report)?,
         Some(What::Glass) => glass::measure(&root, &mut report)?,
+        Some(What::Viewers) => viewers::measure(&root, &mut report)?,
+        Some(What::Cameras { seconds }) => {
+            cameras::measure(&root, Duration::from_secs(seconds), &mut report)?;
+        }
         Some(What::Job) => job::measure(&root, rounds, &mut report)?,
         None => {
             hop::measure(&root, &mut report)?;
@@ -79,6 +96,7 @@ fn main() -> anyhow::Result<()> {
             infer::measure(&root, rounds, &mut report)?;
             scale::measure(&root, &mut report)?;
             glass::measure(&root, &mut report)?;
+            viewers::measure(&root, &mut report)?;
             job::measure(&root, rounds, &mut report)?;
             report.write(&root.join(&arguments.results))?;
         }

@@ -2,7 +2,6 @@
 
 #[expect(dead_code, reason = "the tests of other protocols use more of it")]
 mod rig;
-mod whep;
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -12,9 +11,9 @@ use std::time::{Duration, Instant};
 use contract::spec::Protocol;
 use testkit::browser::Browser;
 use testkit::wait_until;
+use testkit::whep::{Whep, ask, offer};
 
 use crate::rig::{Camera, Picture, Rig, access_units, canonical};
-use crate::whep::{Whep, ask, offer};
 
 const SECOND: Duration = Duration::from_secs(1);
 

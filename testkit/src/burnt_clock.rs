@@ -85,6 +85,18 @@ pub fn age_us(now_us: u64, time_us: u64) -> u64 {
     now_us.wrapping_sub(time_us) & ((1 << TIME_BITS) - 1)
 }
 
+/// JavaScript that reads the clock in each picture which the first `video` element of a page shows,
+/// of `size` pixels: `clock.ages` are latencies in microseconds, `clock.unread` counts pictures
+/// without a clock.
+#[must_use]
+pub fn script(size: PixelSize) -> String {
+    include_str!("burnt_clock.js")
+        .replace("SIDE", &side(size).to_string())
+        .replace("COLUMNS", &COLUMNS.to_string())
+        .replace("ROWS", &ROWS.to_string())
+        .replace("TIME_BITS", &TIME_BITS.to_string())
+}
+
 fn squares() -> impl Iterator<Item = (usize, usize)> {
     (0..ROWS).flat_map(|row| (0..COLUMNS).map(move |column| (column, row)))
 }

@@ -12,6 +12,7 @@ pub mod leftovers;
 pub mod process;
 pub mod rtmp;
 pub mod wait;
+pub mod whep;
 pub mod worker;
 
 pub use wait::wait_until;

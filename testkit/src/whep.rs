@@ -1,5 +1,5 @@
-//! A viewer by WHEP, made of the same engine as the server but with a socket and a thread of its
-//! own.
+//! A viewer by WebRTC, begun by WHEP: the same engine as the server, with a socket and a thread of
+//! its own.
 
 use std::fmt;
 use std::io::{Read, Write};
@@ -14,21 +14,27 @@ use str0m::change::SdpAnswer;
 use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid};
 use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
-use testkit::wait_until;
+
+use crate::wait::wait_until;
 
 /// Its thread looks at what it is told so often.
 const TICK: Duration = Duration::from_millis(20);
 
 /// An answer over HTTP.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) head: String,
-    pub(crate) body: String,
+pub struct Answer {
+    /// The code; 0 when none came.
+    pub status: u16,
+    /// The status line and the headers.
+    pub head: String,
+    /// What follows them.
+    pub body: String,
 }
 
 impl Answer {
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+    /// The value of a header.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| {
             let (key, value) = line.split_once(": ")?;
             key.eq_ignore_ascii_case(name).then_some(value)
@@ -36,8 +42,12 @@ impl Answer {
     }
 }
 
-/// Asks once. `body` is the content type and the content.
-pub(crate) fn ask(port: u16, method: &str, target: &str, body: Option<(&str, &str)>) -> Answer {
+/// Asks a server of this machine once. `body` is the content type and the content.
+///
+/// # Panics
+/// When nobody listens.
+#[must_use]
+pub fn ask(port: u16, method: &str, target: &str, body: Option<(&str, &str)>) -> Answer {
     let (kind, body) = body.unwrap_or(("", ""));
     let kind = if kind.is_empty() {
         String::new()
@@ -64,19 +74,15 @@ pub(crate) fn ask(port: u16, method: &str, target: &str, body: Option<(&str, &st
 
 /// A picture as it was received.
 #[derive(Debug, Clone)]
-pub(crate) struct Picture {
+pub struct Picture {
     /// RTP time.
-    pub(crate) ticks: u64,
+    pub ticks: u64,
     /// H.264 byte stream.
-    pub(crate) data: Arc<[u8]>,
+    pub data: Arc<[u8]>,
     /// By the monotonic clock.
-    #[cfg_attr(
-        test,
-        expect(dead_code, reason = "what the measurement of viewers is about")
-    )]
-    pub(crate) received_ns: u64,
+    pub received_ns: u64,
     /// The extension that asks for no delay was there.
-    pub(crate) undelayed: bool,
+    pub undelayed: bool,
 }
 
 #[derive(Default)]
@@ -92,21 +98,30 @@ struct Shared {
 }
 
 /// A viewer. It goes, without a word, when dropped.
-pub(crate) struct Whep {
+pub struct Whep {
     port: u16,
-    pub(crate) answer: Answer,
+    /// To its offer; with another status than 201 it does not watch.
+    pub answer: Answer,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Whep {
     /// Watches what is at `path`.
-    pub(crate) fn watch(port: u16, path: &str) -> Self {
+    ///
+    /// # Panics
+    /// When nobody listens, or the answer does not fit the offer.
+    #[must_use]
+    pub fn watch(port: u16, path: &str) -> Self {
         Self::with(port, path, |config| config)
     }
 
     /// Watches with an engine of another configuration.
-    pub(crate) fn with(port: u16, path: &str, change: impl FnOnce(RtcConfig) -> RtcConfig) -> Self {
+    ///
+    /// # Panics
+    /// As [`Self::watch`].
+    #[must_use]
+    pub fn with(port: u16, path: &str, change: impl FnOnce(RtcConfig) -> RtcConfig) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
         let local = socket.local_addr().expect("bound");
         let (mut rtc, offer, pending, mid) = offer(local, change);
@@ -132,48 +147,74 @@ impl Whep {
         }
     }
 
-    pub(crate) fn pictures(&self) -> Vec<Picture> {
+    /// What has come and was not taken.
+    ///
+    /// # Panics
+    /// When its thread has.
+    #[must_use]
+    pub fn pictures(&self) -> Vec<Picture> {
         self.shared.pictures.lock().expect("not poisoned").clone()
     }
 
-    pub(crate) fn count(&self) -> usize {
+    /// What has come since it was taken last.
+    ///
+    /// # Panics
+    /// When its thread has.
+    #[must_use]
+    pub fn take_pictures(&self) -> Vec<Picture> {
+        std::mem::take(&mut *self.shared.pictures.lock().expect("not poisoned"))
+    }
+
+    /// How many pictures have come and were not taken.
+    ///
+    /// # Panics
+    /// When its thread has.
+    #[must_use]
+    pub fn count(&self) -> usize {
         self.shared.pictures.lock().expect("not poisoned").len()
     }
 
     /// So many pictures come in good time.
-    pub(crate) fn receives(&self, pictures: usize) -> bool {
+    #[must_use]
+    pub fn receives(&self, pictures: usize) -> bool {
         wait_until(Duration::from_secs(8), || self.count() >= pictures)
     }
 
     /// It is told that this is the end.
-    pub(crate) fn is_sent_home(&self) -> bool {
+    #[must_use]
+    pub fn is_sent_home(&self) -> bool {
         wait_until(Duration::from_secs(5), || {
             self.shared.gone.load(Ordering::Relaxed)
         })
     }
 
     /// Reads nothing any more, and does not say so.
-    pub(crate) fn freeze(&self) {
+    pub fn freeze(&self) {
         self.shared.frozen.store(true, Ordering::Relaxed);
     }
 
     /// From now on one of so many datagrams is lost on the way to it; 0 is none.
-    pub(crate) fn lose_one_of(&self, count: u32) {
+    pub fn lose_one_of(&self, count: u32) {
         self.shared.loses_one_of.store(count, Ordering::Relaxed);
     }
 
     /// Asks for a key frame.
-    pub(crate) fn ask_for_keyframe(&self) {
+    pub fn ask_for_keyframe(&self) {
         self.shared.asks.store(true, Ordering::Relaxed);
     }
 
     /// Where its session is.
-    pub(crate) fn session(&self) -> &str {
+    ///
+    /// # Panics
+    /// When it was not let in.
+    #[must_use]
+    pub fn session(&self) -> &str {
         self.answer.header("location").expect("a session")
     }
 
     /// Says good-bye by HTTP.
-    pub(crate) fn leave(self) -> Answer {
+    #[must_use]
+    pub fn leave(self) -> Answer {
         ask(self.port, "DELETE", self.session(), None)
     }
 }
@@ -201,7 +242,10 @@ impl fmt::Debug for Whep {
 }
 
 /// An offer to receive video, and an audio that nobody sends, as some players make it.
-pub(crate) fn offer(
+///
+/// # Panics
+/// When the engine cannot make one.
+pub fn offer(
     local: SocketAddr,
     change: impl FnOnce(RtcConfig) -> RtcConfig,
 ) -> (Rtc, String, str0m::change::SdpPendingOffer, Mid) {
