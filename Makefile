@@ -1,7 +1,7 @@
 # Run `make` for the list. All targets may be repeated: what is done is skipped.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint bench eval fuzz soak clean
+.PHONY: help setup demo test lint bench eval fuzz soak faults clean
 
 # nextest runs the tests of all crates side by side; without it cargo's own runner does.
 TEST := $(shell command -v cargo-nextest >/dev/null 2>&1 && echo "nextest run" || echo test)
@@ -37,6 +37,11 @@ soak: ## 500 reloads of a live run in a row
 	@scripts/setup build test
 	@cargo build --workspace --all-targets
 	@SLUICE_PROGRAMS_BUILT=1 SLUICE_RELOADS=500 cargo test -p testkit --test system many_reloads -- --nocapture
+
+faults: ## Cameras that reboot, freeze, change and lose packets, FAULT_SECONDS=600
+	@scripts/setup build test
+	@cargo build --workspace --all-targets
+	@SLUICE_PROGRAMS_BUILT=1 SLUICE_FAULT_SECONDS=$${FAULT_SECONDS:-600} cargo test -p testkit --test system cameras_of_every_fault -- --nocapture
 
 bench: ## Measure against the plain Python loop
 	@scripts/setup test

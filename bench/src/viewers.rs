@@ -49,10 +49,10 @@ pub(crate) fn measure(root: &Path, report: &mut Report) -> anyhow::Result<()> {
     run.stop()?;
     let counter = |name: &str| {
         database.value::<i64>(&format!(
-            "SELECT value FROM ledgers WHERE counter = '{name}'"
+            "SELECT value FROM ledgers WHERE book = 'render' AND counter = '{name}'"
         ))
     };
-    let (rendered, encoded) = (counter("render.rendered")?, counter("render.encoded")?);
+    let (rendered, encoded) = (counter("rendered")?, counter("encoded")?);
     report.section(
         "Viewers",
         &format!(

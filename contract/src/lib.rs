@@ -17,5 +17,6 @@ pub mod ledger;
 pub mod motion;
 pub mod name;
 pub mod push;
+pub mod secrets;
 pub mod spec;
 pub mod study;

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::secrets::{Secrets, percent_decode};
 use crate::spec::Secret;
 
 /// How a stream is pushed to somebody.
@@ -67,6 +68,7 @@ pub struct PushAddress {
     pub path: (String, String),
     /// What the query of an SRT address says.
     pub srt: SrtOptions,
+    secrets: Secrets,
 }
 
 /// What the query of an SRT address says, by the names that the field uses.
@@ -114,9 +116,10 @@ impl PushAddress {
             Some((login, place)) => (Some(login), place),
             None => (None, authority),
         };
+        let encoded = login.and_then(|login| login.split_once(':'));
         let login = login.map(|login| {
             let (user, password) = login.split_once(':').unwrap_or((login, ""));
-            (decode(user), decode(password))
+            (percent_decode(user), percent_decode(password))
         });
         let (host, port) = split_port(place)?;
         let port = port
@@ -129,6 +132,7 @@ impl PushAddress {
             login,
             path: (String::new(), String::new()),
             srt: SrtOptions::default(),
+            secrets: Secrets::default(),
         };
         match scheme {
             PushScheme::Rtmp | PushScheme::Rtmps => {
@@ -157,6 +161,21 @@ impl PushAddress {
                 address.srt = SrtOptions::parse(query)?;
             }
         }
+        let key = match scheme {
+            PushScheme::Rtmp | PushScheme::Rtmps => Some(address.path.1.as_str()),
+            PushScheme::Rtsp | PushScheme::Rtsps | PushScheme::Srt => None,
+        };
+        address.secrets = Secrets::of(&[
+            key,
+            tail.split_once('?').map(|(_, query)| query),
+            encoded.map(|(_, password)| password),
+            address
+                .login
+                .as_ref()
+                .map(|(_, password)| password.as_str()),
+            address.srt.passphrase.as_deref(),
+            Some(address.srt.stream_id.as_str()),
+        ]);
         Ok(address)
     }
 
@@ -182,28 +201,7 @@ impl PushAddress {
     /// A text of somebody else's, without what must not be shown.
     #[must_use]
     pub fn scrub(&self, text: &str) -> String {
-        let query = self.path.1.split_once('?').map(|(_, query)| query);
-        let key = match self.scheme {
-            PushScheme::Rtmp | PushScheme::Rtmps => Some(self.path.1.as_str()),
-            PushScheme::Rtsp | PushScheme::Rtsps | PushScheme::Srt => None,
-        };
-        let password = self.login.as_ref().map(|(_, password)| password.as_str());
-        let secrets = [
-            key,
-            query,
-            password,
-            self.srt.passphrase.as_deref(),
-            Some(self.srt.stream_id.as_str()),
-        ];
-        let mut clean = text.to_owned();
-        for secret in secrets
-            .into_iter()
-            .flatten()
-            .filter(|secret| !secret.is_empty())
-        {
-            clean = clean.replace(secret, "***");
-        }
-        clean
+        self.secrets.scrub(text)
     }
 }
 
@@ -212,7 +210,7 @@ impl SrtOptions {
         let mut options = Self::default();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value = decode(value);
+            let value = percent_decode(value);
             match key {
                 "streamid" if value.len() <= STREAM_ID_BYTES_MAX => options.stream_id = value,
                 "streamid" => {
@@ -275,22 +273,6 @@ fn split_port(place: &str) -> Result<(&str, Option<u16>), String> {
     }
 }
 
-/// Percent-decoding (RFC 3986); what is no code stays as it is.
-fn decode(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut index = 0;
-    while let Some(byte) = bytes.get(index) {
-        let code = (*byte == b'%')
-            .then(|| text.get(index + 1..index + 3))
-            .flatten()
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        decoded.push(code.unwrap_or(*byte));
-        index += if code.is_some() { 3 } else { 1 };
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -334,6 +316,7 @@ mod tests {
                 "srt://h:9000",
             ),
             ("srt://[::1]:9000", "srt://[::1]:9000"),
+            ("rtsp://u:%68unter2hunter2@h/live", "rtsp://h:554/live"),
             ("rtsp://u:hunter2@h/live?token=hunter2", "rtsp://h:554/live"),
         ] {
             let address = parse(text).unwrap();

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use contract::secrets::{Secrets, percent_decode};
 use contract::spec::{Secret, SourceSpec, SrtMode, SrtSpec};
 
 /// What a kind of address begins with, and what it looks like.
@@ -34,7 +35,7 @@ pub struct Location {
     user: Option<String>,
     password: Option<String>,
     /// What else must not be shown.
-    secrets: Vec<String>,
+    secrets: Secrets,
 }
 
 impl fmt::Debug for Location {
@@ -85,7 +86,7 @@ impl Location {
         }
         let (user, password) = match login.map(|login| login.split_once(':').unwrap_or((login, "")))
         {
-            Some((user, password)) => (Some(decode(user)), Some(decode(password))),
+            Some((user, password)) => (Some(percent_decode(user)), Some(percent_decode(password))),
             None => (None, None),
         };
         let shown = path.split(['?', '#']).next().unwrap_or_default();
@@ -99,7 +100,7 @@ impl Location {
         Ok(Self {
             address: format!("{scheme}://{host}{path}"),
             public: format!("{scheme}://{host}{shown}"),
-            secrets: hidden(&secrets),
+            secrets: Secrets::of(&secrets),
             user,
             password,
         })
@@ -118,7 +119,7 @@ impl Location {
             public,
             user: None,
             password: None,
-            secrets: hidden(&secrets.each_ref().map(Option::as_deref)),
+            secrets: Secrets::of(&secrets.each_ref().map(Option::as_deref)),
         }
     }
 
@@ -147,40 +148,8 @@ impl Location {
         if self.address != self.public && self.address.starts_with(&self.public) {
             clean = clean.replace(&self.address, &self.public);
         }
-        for secret in &self.secrets {
-            clean = clean.replace(secret, "***");
-        }
-        clean
+        self.secrets.scrub(&clean)
     }
-}
-
-/// Those that are there, the longest first: one may be a part of another.
-fn hidden(secrets: &[Option<&str>]) -> Vec<String> {
-    let mut hidden: Vec<_> = secrets
-        .iter()
-        .flatten()
-        .filter(|secret| !secret.is_empty())
-        .map(|secret| (*secret).to_owned())
-        .collect();
-    hidden.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-    hidden.dedup();
-    hidden
-}
-
-/// Percent-decoding; what is no code stays as it is, as in a password that was not encoded.
-fn decode(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut index = 0;
-    while let Some(byte) = bytes.get(index) {
-        let code = (*byte == b'%')
-            .then(|| text.get(index + 1..index + 3))
-            .flatten()
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        decoded.push(code.unwrap_or(*byte));
-        index += if code.is_some() { 3 } else { 1 };
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
 }
 
 #[cfg(test)]

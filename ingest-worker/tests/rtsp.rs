@@ -15,6 +15,7 @@ use contract::exit::WorkerExit;
 use contract::spec::{QueuePolicy, RtspTransport, Secret, SourceSpec, TlsVerification};
 use support::{PATIENCE, Stream, drain, expect_states};
 use testkit::camera::{Authentication, CameraOptions, Media, RtspCamera};
+use testkit::link::{Impairment, RtspLink};
 use testkit::process::Launch;
 use testkit::wait_until;
 use testkit::worker::WorkerProcess;
@@ -197,6 +198,41 @@ fn a_worker_leaves_at_once_while_its_camera_is_frozen() {
     );
     let took = begin.elapsed();
     assert!(took < Duration::from_millis(1500), "{took:?}");
+}
+
+#[test]
+fn a_network_that_loses_and_delays_costs_frames_and_nothing_else() {
+    let camera = RtspCamera::start(CameraOptions::default());
+    let link = RtspLink::start(
+        camera.port(),
+        Impairment {
+            loss: 0.02,
+            delay: Duration::from_millis(10),
+            jitter: Duration::from_millis(30),
+            seed: 7,
+        },
+    );
+    let source = SourceSpec::Rtsp {
+        location: Secret::new(format!("rtsp://127.0.0.1:{}/stream", link.port())),
+        transport: RtspTransport::Udp,
+        latency_ms: 100,
+        tls: TlsVerification::Verify,
+    };
+    let mut stream = Stream::new(source, QueuePolicy::DropOldest);
+    let worker = stream.started();
+    let seen = stream.take(120);
+    let (come, lost) = link.counts();
+    assert!(lost > 0 && come > 120, "{lost} lost of {come}");
+    let rising = seen.windows(2).all(|pair| pair[1].pts_ms > pair[0].pts_ms);
+    assert!(rising, "event time rises");
+    let (first, last) = (&seen[0], &seen[seen.len() - 1]);
+    let possible = (last.pts_ms - first.pts_ms) / 40 + 1;
+    let share = seen.len() as f64 / possible as f64;
+    assert!(share > 0.5, "{} frames of {possible}", seen.len());
+    assert!(seen.iter().all(|seen| !seen.discontinuity));
+    expect_states(&worker, &[SourceState::Connecting, SourceState::Live]);
+    let book = drain(worker, &mut stream);
+    assert_eq!((book.sessions, book.lost), (1, 0), "{book:?}");
 }
 
 fn automatic(location: String, tls: TlsVerification) -> SourceSpec {

@@ -11,8 +11,8 @@ use contract::control::SourceState::{Connecting, Live, Lost, Refused, Stalled};
 use contract::spec::{QueuePolicy, Secret, SourceSpec, SrtMode, SrtSpec};
 use support::{
     LIVE_RED, Stream, assert_rate, assert_red, drain, expect_state, expect_states, ffmpeg,
-    free_udp_port,
 };
+use testkit::camera::free_udp_port;
 use testkit::process::Process;
 
 const PASSPHRASE: &str = "correct-horse-battery";

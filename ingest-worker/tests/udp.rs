@@ -11,9 +11,9 @@ use contract::control::SourceState::{Connecting, Live, Lost, Stalled};
 use contract::geometry::PixelSize;
 use contract::spec::{QueuePolicy, SourceSpec};
 use support::{
-    LIVE_RED, PATIENCE, Stream, assert_rate, assert_red, drain, expect_state, expect_states,
-    ffmpeg, free_udp_port,
+    LIVE_RED, PATIENCE, Stream, assert_rate, assert_red, drain, expect_state, expect_states, ffmpeg,
 };
+use testkit::camera::free_udp_port;
 use testkit::process::Process;
 use testkit::wait_until;
 

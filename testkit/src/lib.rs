@@ -9,6 +9,7 @@ pub mod camera;
 pub mod clip;
 pub mod http;
 pub mod leftovers;
+pub mod link;
 pub mod process;
 pub mod rtmp;
 pub mod wait;

@@ -282,12 +282,6 @@ pub(crate) fn ffmpeg_done(arguments: &str) {
 pub(crate) const LIVE_RED: &str = "-re -f lavfi -i color=red:size=320x240:rate=25 -pix_fmt yuv420p \
      -c:v libx264 -preset ultrafast -tune zerolatency -g 12 -bf 0";
 
-/// A UDP port of 127.0.0.1 that nobody listens on at the moment.
-pub(crate) fn free_udp_port() -> u16 {
-    let socket = std::net::UdpSocket::bind(("127.0.0.1", 0)).unwrap();
-    socket.local_addr().unwrap().port()
-}
-
 /// Mean of the luma and of both chroma planes of a picture.
 pub(crate) fn means(seen: &Seen) -> [u8; 3] {
     let (luma, chroma) = (

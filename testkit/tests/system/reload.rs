@@ -9,7 +9,7 @@ use testkit::process::Process;
 use testkit::wait::wait_until;
 
 use crate::rules_on_clip::{RULES, every_firing_is_expected};
-use crate::site::{RUN_TIMEOUT, STATE_TIMEOUT, Site, assert_nothing_left, resident_kib, workers};
+use crate::site::{Holdings, RUN_TIMEOUT, STATE_TIMEOUT, Site, assert_nothing_left, workers};
 
 /// The clip at its own rate would take 80 s; without loss and as quickly as it goes, 10 s or so.
 const CLIP: &str = "
@@ -280,25 +280,4 @@ fn many_reloads_in_a_row_leak_nothing_and_lose_nothing() {
         "{:?}",
         kept.first()
     );
-}
-
-/// What a supervisor and its workers hold.
-#[derive(Debug)]
-struct Holdings {
-    descriptors: usize,
-    resident_kib: u64,
-}
-
-impl Holdings {
-    fn of(supervisor: u32) -> Self {
-        let mut all = workers(supervisor);
-        all.push(supervisor);
-        let descriptors = all
-            .iter()
-            .map(|pid| fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count));
-        Self {
-            descriptors: descriptors.sum(),
-            resident_kib: resident_kib(&all),
-        }
-    }
 }

@@ -104,15 +104,23 @@ impl Site {
 
     /// Waits until a stream is in a state.
     pub(crate) fn wait_state(&self, stream: &str, state: &str) {
-        let reached =
-            || self.data().join("runs.db").exists() && self.database().state(stream) == state;
+        self.wait_state_in(stream, &[state]);
+    }
+
+    /// Waits until a stream is in one of some states.
+    pub(crate) fn wait_state_in(&self, stream: &str, states: &[&str]) {
+        let reached = || {
+            self.data().join("runs.db").exists()
+                && states.contains(&self.database().state(stream).as_str())
+        };
         assert!(
             wait_until(STATE_TIMEOUT, reached),
-            "`{stream}` is {:?}, not {state}",
+            "`{stream}` is {:?}, not {}",
             self.database().text(
                 "SELECT state || ': ' || detail FROM streams WHERE name = ?1",
                 params![stream]
-            )
+            ),
+            states.join(" or ")
         );
     }
 }
@@ -152,6 +160,27 @@ pub(crate) fn resident_kib(pids: &[u32]) -> u64 {
         line.split_whitespace().nth(1)?.parse::<u64>().ok()
     };
     pids.iter().filter_map(of_process).sum()
+}
+
+/// What a supervisor and its workers hold.
+#[derive(Debug)]
+pub(crate) struct Holdings {
+    pub(crate) descriptors: usize,
+    pub(crate) resident_kib: u64,
+}
+
+impl Holdings {
+    pub(crate) fn of(supervisor: u32) -> Self {
+        let mut all = workers(supervisor);
+        all.push(supervisor);
+        let descriptors = all
+            .iter()
+            .map(|pid| fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count));
+        Self {
+            descriptors: descriptors.sum(),
+            resident_kib: resident_kib(&all),
+        }
+    }
 }
 
 pub(crate) fn repository() -> PathBuf {
