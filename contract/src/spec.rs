@@ -22,7 +22,7 @@ use crate::study::StudySpec;
 
 pub use backend::{Backend, BackendSpec, BatchSpec, Precision};
 pub use family::{ColourOrder, InputSpec, ModelFamily};
-pub use gateway::{GatewaySpec, GatewayStreamSpec, Protocol, PushSpec};
+pub use gateway::{GatewaySpec, GatewayStreamSpec, Protocol, PushSpec, quality_name};
 pub use overlay::{ColourBy, DepthView, NearValues, OverlaySpec};
 pub use privacy::{Hiding, PrivacySpec};
 pub use source::{
@@ -385,6 +385,23 @@ pub struct EncodeSpec {
     pub keyframe_interval_ms: u32,
     /// Encoder threads.
     pub threads: u32,
+    /// Smaller encodes of the same picture, the largest first, at most [`QualitySpec::MAX`]. That
+    /// of full size is always there and is the first rung; these are rungs 1 and up.
+    pub qualities: Vec<QualitySpec>,
+}
+
+/// One smaller encode of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QualitySpec {
+    /// Its height in pixels, by which it is named; the width follows from the picture.
+    pub height: u32,
+    /// Target bit rate.
+    pub bitrate_kbps: u32,
+}
+
+impl QualitySpec {
+    /// Most of one stream: with the encode of full size four rungs.
+    pub const MAX: usize = 3;
 }
 
 /// Where to record, and in files of what length.

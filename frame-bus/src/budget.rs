@@ -45,10 +45,11 @@ pub fn result_bytes(finds: Finds) -> u64 {
     (2 * (RESULTS_DEPTH as u64 + 2) + 16) * result + SERVICE_BYTES
 }
 
-/// Bytes the access units of one stream can take at most.
+/// Bytes the access units of one stream with so many `rungs` can take at most.
 #[must_use]
-pub fn packet_bytes(size: PixelSize) -> u64 {
-    (2 * (PACKETS_DEPTH as u64 + 2) + 1) * (packet_bytes_max(size) as u64 + 64) + SERVICE_BYTES
+pub fn packet_bytes(size: PixelSize, rungs: usize) -> u64 {
+    let depth = (PACKETS_DEPTH * rungs.max(1)) as u64;
+    (2 * (depth + 2) + 1) * (packet_bytes_max(size) as u64 + 64) + SERVICE_BYTES
 }
 
 /// Checks that so many bytes are free where shared memory lies.

@@ -5,6 +5,7 @@
 
 use contract::geometry::{I420Layout, PixelSize, SIDE_MAX};
 use contract::motion::{COLUMNS, Cells, ROWS, WORDS};
+use contract::spec::QualitySpec;
 use iceoryx2::prelude::ZeroCopySend;
 
 use crate::error::BusError;
@@ -79,7 +80,8 @@ pub struct FrameStamp {
 /// What a producer says of an access unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PacketStamp {
-    /// Counts the access units of this stream, from 0, over restarts of the producer.
+    /// Counts the access units of this stream, those of all its rungs, from 0, over restarts of
+    /// the producer.
     pub sequence_number: u64,
     /// Presentation time, nanoseconds.
     pub pts_ns: u64,
@@ -87,7 +89,12 @@ pub struct PacketStamp {
     pub captured_ns: u64,
     /// It can be decoded without any other.
     pub keyframe: bool,
+    /// Which of the stream's encodes it is of: 0 is that of full size, those below are smaller.
+    pub rung: u8,
 }
+
+/// The largest rung a packet may be of.
+const RUNG_MAX: u32 = QualitySpec::MAX as u32;
 
 /// The header of `frames/<stream>`.
 #[derive(Debug, Clone, Copy, Default, ZeroCopySend)]
@@ -328,7 +335,7 @@ pub struct PacketHeader {
     pts_ns: u64,
     captured_ns: u64,
     flags: u32,
-    reserved: u32,
+    rung: u32,
 }
 
 impl PacketHeader {
@@ -340,7 +347,7 @@ impl PacketHeader {
             pts_ns: stamp.pts_ns,
             captured_ns: stamp.captured_ns,
             flags: if stamp.keyframe { FLAG_KEYFRAME } else { 0 },
-            reserved: 0,
+            rung: u32::from(stamp.rung),
         }
     }
 
@@ -360,6 +367,9 @@ impl PacketHeader {
         }
         match self.flags {
             FLAG_END_OF_STREAM => Ok(Mark::EndOfStream),
+            0 | FLAG_KEYFRAME if self.rung > RUNG_MAX => {
+                Err(invalid("the rung of a packet", self.rung))
+            }
             0 | FLAG_KEYFRAME => Ok(Mark::Data),
             other => Err(invalid("a flag of a packet", other)),
         }
@@ -379,6 +389,8 @@ impl PacketHeader {
             pts_ns: self.pts_ns,
             captured_ns: self.captured_ns,
             keyframe: self.flags & FLAG_KEYFRAME != 0,
+            // Not used before `mark` has said that it is small.
+            rung: u8::try_from(self.rung).unwrap_or(u8::MAX),
         }
     }
 }
@@ -409,6 +421,21 @@ mod tests {
             FrameHeader::new(&stamp(), &layout, 3),
             vec![0; layout.bytes],
         )
+    }
+
+    #[test]
+    fn a_packet_of_a_rung_that_cannot_be_is_refused() {
+        let stamp = |rung| PacketStamp {
+            sequence_number: 1,
+            pts_ns: 2,
+            captured_ns: 3,
+            keyframe: true,
+            rung,
+        };
+        let header = PacketHeader::new(&stamp(3), 4);
+        assert!(matches!(header.mark(), Ok(Mark::Data)));
+        assert_eq!(header.stamp(), stamp(3));
+        assert!(PacketHeader::new(&stamp(4), 4).mark().is_err());
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //! |---|---|---|---|
 //! | `frames/<stream>` | ingest | render, infer | one picture, or a handle to one in device memory |
 //! | `results/<stream>/<model>` | infer | render | detections of a frame, or why there are none |
-//! | `packets/<stream>` | render | gateway | one encoded access unit |
+//! | `packets/<stream>`, with qualities `packets/<stream>/<rungs>` | render | gateway | one encoded access unit |
 //! | `wake/<worker>` | anyone | that worker | nothing: "look at your queues" |
 //! | `taken/<stream>` | consumers | ingest | under `wait`: "there is room again" |
 //! | `seen/<stream>` | consumers | ingest | "I have seen the stream begin", "... end" |

@@ -1,4 +1,8 @@
 //! Encoded access units from a render worker to the gateway.
+//!
+//! All encodes of a stream share one service and one count, so that one book can say what became
+//! of each access unit. How many encodes there are decides how much may be queued, and is part of
+//! the name of the service: those who agree on the one agree on the other.
 
 use contract::geometry::{I420Layout, PixelSize};
 use contract::name::StreamName;
@@ -12,7 +16,8 @@ use crate::bus::{Bus, BytesService, Service, ServiceShape};
 use crate::error::BusError;
 use crate::header::{Mark, PacketHeader, PacketStamp};
 
-/// Access units queued for the gateway: a second or so, since a gap costs a whole group of pictures.
+/// Access units of each encode queued for the gateway: a second or so, since a gap costs a whole
+/// group of pictures.
 pub(crate) const PACKETS_DEPTH: usize = 32;
 
 /// Bytes of the largest access unit of a stream of this size: a third of the raw picture,
@@ -22,13 +27,24 @@ pub(crate) fn packet_bytes_max(size: PixelSize) -> usize {
     (I420Layout::of(size).bytes / 3).max(128 << 10)
 }
 
-fn open_service(bus: &Bus, stream: &StreamName) -> Result<BytesService<PacketHeader>, BusError> {
+fn topic(stream: &StreamName, rungs: usize) -> String {
+    match rungs {
+        0 | 1 => format!("packets/{stream}"),
+        rungs => format!("packets/{stream}/{rungs}"),
+    }
+}
+
+fn open_service(
+    bus: &Bus,
+    stream: &StreamName,
+    rungs: usize,
+) -> Result<BytesService<PacketHeader>, BusError> {
     bus.bytes(
-        &format!("packets/{stream}"),
+        &topic(stream, rungs),
         &ServiceShape {
             alignment: 64,
             overflow: true,
-            buffer: PACKETS_DEPTH,
+            buffer: PACKETS_DEPTH * rungs.max(1),
             held: 1,
             // The second is a restarted gateway whose dead self is not cleaned up yet.
             subscribers: 2,
@@ -45,7 +61,8 @@ pub struct PacketPublisher {
 }
 
 impl PacketPublisher {
-    /// Opens the access units of `stream` for publishing; `epoch` counts the producer's starts.
+    /// Opens the access units of `stream`, which has so many `rungs`, for publishing; `epoch`
+    /// counts the producer's starts.
     ///
     /// # Errors
     /// When the service cannot be opened.
@@ -53,10 +70,11 @@ impl PacketPublisher {
         bus: &Bus,
         stream: &StreamName,
         size: PixelSize,
+        rungs: usize,
         epoch: u32,
     ) -> Result<Self, BusError> {
         let bytes_max = packet_bytes_max(size);
-        let port = open_service(bus, stream)?
+        let port = open_service(bus, stream, rungs)?
             .publisher_builder()
             .initial_max_slice_len(bytes_max)
             .allocation_strategy(AllocationStrategy::Static)
@@ -133,12 +151,12 @@ pub struct PacketSubscriber {
 }
 
 impl PacketSubscriber {
-    /// Opens the access units of `stream`.
+    /// Opens the access units of `stream`, which has so many `rungs`.
     ///
     /// # Errors
     /// When the service cannot be opened.
-    pub fn open(bus: &Bus, stream: &StreamName) -> Result<Self, BusError> {
-        let port = open_service(bus, stream)?
+    pub fn open(bus: &Bus, stream: &StreamName, rungs: usize) -> Result<Self, BusError> {
+        let port = open_service(bus, stream, rungs)?
             .subscriber_builder()
             .create()
             .map_err(|error| BusError::open(format!("a viewer of `{stream}`"), &error))?;

@@ -271,13 +271,14 @@ fn results_and_packets_read_back() {
     assert_eq!(result.body, ResultBody::EndOfStream);
     assert!(subscriber.receive().expect("empty").is_none());
 
-    let mut encoder = PacketPublisher::open(&fixture.bus, &stream, SIZE, 1).expect("an encoder");
-    let mut viewer = PacketSubscriber::open(&fixture.bus, &stream).expect("a viewer");
+    let mut encoder = PacketPublisher::open(&fixture.bus, &stream, SIZE, 2, 1).expect("an encoder");
+    let mut viewer = PacketSubscriber::open(&fixture.bus, &stream, 2).expect("a viewer");
     let stamp = PacketStamp {
         sequence_number: 4,
         pts_ns: 5,
         captured_ns: 6,
         keyframe: true,
+        rung: 1,
     };
     encoder.publish(&stamp, b"unit").expect("published");
     assert!(matches!(

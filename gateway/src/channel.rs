@@ -17,6 +17,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use crate::rate::Rate;
+
 /// Most access units in the ring: 8 s at 60 frames a second.
 const UNITS_MAX: usize = 512;
 
@@ -26,7 +28,7 @@ const BYTES_MAX: usize = 16 << 20;
 /// One encoded picture.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct AccessUnit {
-    /// Counts the access units of the stream.
+    /// Counts the access units of its encode. One is left out where some are missing.
     pub(crate) sequence_number: u64,
     /// When its picture is to be shown, on the time line of the encoder.
     pub(crate) pts_ns: u64,
@@ -70,6 +72,7 @@ struct Ring {
     gaps: u64,
     /// How often the stream has ended; who reads across that has to leave.
     ends: u64,
+    rate: Rate,
 }
 
 impl Ring {
@@ -96,6 +99,7 @@ impl Ring {
         self.units.clear();
         self.bytes = 0;
         self.keyframe = None;
+        self.rate.unlink();
     }
 
     /// Place of the key frame `groups` before the newest, or of the oldest that is here.
@@ -136,6 +140,7 @@ impl Channel {
             ring.keyframe = Some(ring.next());
         }
         ring.bytes += unit.data.len();
+        ring.rate.count(&unit);
         ring.units.push_back(unit);
         drop(ring);
         self.0.changed.send_replace(());
@@ -231,6 +236,18 @@ impl Channel {
         tokio::time::timeout(within, found).await.is_ok()
     }
 
+    /// Its bit rate, over its newest group of pictures; 0 while that is not known.
+    pub(crate) fn bits_per_second(&self) -> u64 {
+        self.ring().rate.bits_per_second()
+    }
+
+    /// When the picture of the newest key frame was captured, if that is here.
+    pub(crate) fn keyframe_captured_ns(&self) -> Option<u64> {
+        let ring = self.ring();
+        let keyframe = ring.get(ring.keyframe?)?;
+        Some(keyframe.captured_ns)
+    }
+
     /// Viewers now, and viewers ever.
     pub(crate) fn viewers(&self) -> (u64, u64) {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -307,6 +324,15 @@ impl Reader {
         }
     }
 
+    /// It is counted in place of `other`, as the same viewer, if that is counted.
+    pub(crate) fn count_for(&mut self, other: &mut Self) {
+        if let Some(viewer) = other.viewer.take() {
+            self.channel.0.viewers.fetch_add(1, Ordering::Relaxed);
+            self.viewer = Some(Viewer(self.channel.clone()));
+            drop(viewer);
+        }
+    }
+
     /// What comes next, without waiting.
     pub(crate) fn try_next(&mut self) -> Next {
         let ring = self.channel.ring();
@@ -333,6 +359,13 @@ impl Reader {
     pub(crate) async fn wait(&mut self) {
         // The channel outlives its readers, so the sender is there.
         let _ = self.changed.changed().await;
+    }
+
+    /// When the picture was captured that it reads next, if it is here.
+    pub(crate) fn captured_ns(&self) -> Option<u64> {
+        let ring = self.channel.ring();
+        let next = ring.get(self.place.or(ring.keyframe)?)?;
+        Some(next.captured_ns)
     }
 
     /// Access units that are here and unread.

@@ -1,7 +1,7 @@
-//! One stream: from the bus to the channels that viewers read, one a protocol, and to its RTSP media.
+//! One stream: from the bus to the channels that viewers read, one for each encode and protocol,
+//! and to its RTSP media.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -9,10 +9,11 @@ use bytes::Bytes;
 use contract::clock::monotonic_ns;
 use contract::ledger::{Counters, GatewayCounters};
 use contract::name::StreamName;
-use contract::spec::Protocol;
+use contract::spec::{GatewayStreamSpec, Protocol, QualitySpec};
 use frame_bus::{Arrivals, BookWriter, Bus, BusError, IncomingPacket, Packet, PacketSubscriber};
 
 use crate::channel::{AccessUnit, Channel};
+use crate::ladder::{Ladder, Rung};
 use crate::rtsp::{Fate, Mount, Outlet};
 
 /// Access units taken in one turn, so that a quick stream does not starve the others.
@@ -30,9 +31,10 @@ pub(crate) struct Feed {
     subscriber: PacketSubscriber,
     book: BookWriter<GatewayCounters>,
     arrivals: Arrivals,
-    /// One for each place where it is served, so that one can be closed without the others.
-    channels: BTreeMap<Protocol, Channel>,
-    rtsp: Option<Outlet>,
+    /// The number of the next access unit of each rung, as viewers count them.
+    numbers: [u64; QualitySpec::MAX + 1],
+    /// The rungs of each place where it is served, so that one can be closed without the others.
+    places: BTreeMap<Protocol, Vec<Served>>,
     /// What those read whom it is pushed to, while there are any.
     pushed: Option<Channel>,
     ended_at: Option<Instant>,
@@ -41,6 +43,13 @@ pub(crate) struct Feed {
     /// What was last said of [`Feed::demand`].
     wanted: bool,
     before: Before,
+}
+
+/// One rung at one place.
+struct Served {
+    rung: Rung,
+    /// By RTSP.
+    outlet: Option<Outlet>,
 }
 
 /// What earlier lives of this gateway, and paths that are served no more, have counted.
@@ -56,15 +65,14 @@ impl Feed {
     /// [`Feed::open_place`].
     pub(crate) fn open(
         bus: &Bus,
-        stream: &StreamName,
-        book: &Path,
+        spec: &GatewayStreamSpec,
         incarnation: u32,
     ) -> Result<Self, BusError> {
-        let book = BookWriter::<GatewayCounters>::open(book)?;
+        let book = BookWriter::<GatewayCounters>::open(&spec.book)?;
         let counters = book.counters();
         Ok(Self {
-            stream: stream.clone(),
-            subscriber: PacketSubscriber::open(bus, stream)?,
+            stream: spec.stream.clone(),
+            subscriber: subscribe(bus, spec)?,
             arrivals: Arrivals::new(counters.next_sequence, incarnation),
             before: Before {
                 viewers_total: counters.viewers_total,
@@ -72,8 +80,8 @@ impl Feed {
                 skipped: counters.skipped_by_viewers,
             },
             book,
-            channels: BTreeMap::new(),
-            rtsp: None,
+            numbers: Default::default(),
+            places: BTreeMap::new(),
             pushed: None,
             ended_at: None,
             told_end: false,
@@ -86,19 +94,56 @@ impl Feed {
         &self.stream
     }
 
-    /// From now on those who read `channel` are served, and by RTSP those who play at `mount`.
-    pub(crate) fn open_place(
+    /// Takes access units there from now on: there are other encodes. What was on its way is
+    /// handed over before.
+    pub(crate) fn take_from(&mut self, subscriber: PacketSubscriber) -> Result<(), BusError> {
+        self.hand_over_rest()?;
+        self.subscriber = subscriber;
+        // A channel may be that of another rung from now on, and its numbers grow all the same.
+        self.numbers = [self.numbers.into_iter().max().unwrap_or(0); QualitySpec::MAX + 1];
+        self.unlink();
+        Ok(())
+    }
+
+    /// The channel of a rung where it is served by this protocol.
+    pub(crate) fn channel(&self, protocol: Protocol, height: Option<u32>) -> Option<&Channel> {
+        let mut served = self.places.get(&protocol)?.iter();
+        let served = served.find(|served| served.rung.height == height)?;
+        Some(&served.rung.channel)
+    }
+
+    /// From now on those who read the channels of `ladder` are served, and by RTSP those who play
+    /// what `mount` gives for a rung that is new here. Rungs that are in it stay as they are,
+    /// others end.
+    pub(crate) fn serve(
         &mut self,
         protocol: Protocol,
-        channel: Channel,
-        mount: Option<Mount>,
+        ladder: &Ladder,
+        mount: impl Fn(&Rung) -> Option<Mount>,
     ) {
-        if let Some(mount) = mount {
-            let outlet = Outlet::new(self.stream.clone(), channel.clone(), mount);
-            outlet.show();
-            self.rtsp = Some(outlet);
+        let mut before = self.places.remove(&protocol).unwrap_or_default();
+        let mut place = Vec::new();
+        for rung in ladder.rungs() {
+            let same = |served: &Served| served.rung.height == rung.height;
+            if let Some(index) = before.iter().position(same) {
+                place.push(before.swap_remove(index));
+                continue;
+            }
+            let outlet = mount(rung).map(|mount| {
+                let outlet = Outlet::new(self.stream.clone(), rung.channel.clone(), mount);
+                outlet.show();
+                outlet
+            });
+            place.push(Served {
+                rung: rung.clone(),
+                outlet,
+            });
         }
-        self.channels.insert(protocol, channel);
+        self.places.insert(protocol, place);
+        for served in before {
+            self.retire_rung(served);
+        }
+        self.count_viewers();
     }
 
     /// From now on, those are given the stream who read `channel`, and are no viewers; `None`: nobody.
@@ -118,21 +163,9 @@ impl Feed {
 
     /// Hands over what has come; then nobody is served by this protocol any more.
     pub(crate) fn close(&mut self, protocol: Protocol) -> Result<(), BusError> {
-        for _ in 0..LAST_TURNS_MAX {
-            if !self.turn()? {
-                break;
-            }
-        }
-        if protocol == Protocol::Rtsp
-            && let Some(mut outlet) = self.rtsp.take()
-        {
-            outlet.retire();
-            self.before.viewers_total += outlet.viewers().1;
-        }
-        if let Some(channel) = self.channels.remove(&protocol) {
-            channel.end();
-            self.before.viewers_total += channel.viewers().1;
-            self.before.skipped += channel.skipped();
+        self.hand_over_rest()?;
+        for served in self.places.remove(&protocol).unwrap_or_default() {
+            self.retire_rung(served);
         }
         self.count_viewers();
         Ok(())
@@ -149,9 +182,7 @@ impl Feed {
 
     /// Takes what has come and hands it over; says whether there may be more.
     pub(crate) fn turn(&mut self) -> Result<bool, BusError> {
-        if let Some(outlet) = &mut self.rtsp {
-            outlet.follow_media();
-        }
+        self.outlets().for_each(Outlet::follow_media);
         let mut taken = 0;
         while taken < UNITS_PER_TURN_MAX
             && let Some(incoming) = self.subscriber.receive()?
@@ -177,8 +208,10 @@ impl Feed {
 
     /// Whether anybody watches or asks for the stream, if that is not what was said last.
     pub(crate) fn demand(&mut self) -> Option<bool> {
-        let by_rtsp = self.rtsp.as_ref().is_some_and(Outlet::is_wanted);
-        let wanted = by_rtsp || self.channels.values().any(Channel::is_wanted);
+        let wanted = self.served().any(|served| {
+            let by_rtsp = served.outlet.as_ref().is_some_and(Outlet::is_wanted);
+            by_rtsp || served.rung.channel.is_wanted()
+        });
         let before = std::mem::replace(&mut self.wanted, wanted);
         (wanted != before).then_some(wanted)
     }
@@ -191,9 +224,7 @@ impl Feed {
     /// Sends the viewers home; who comes later is served when something comes.
     pub(crate) fn end(&mut self) {
         self.all_channels().for_each(Channel::end);
-        if let Some(outlet) = &mut self.rtsp {
-            outlet.close();
-        }
+        self.outlets().for_each(Outlet::close);
     }
 
     fn take(&mut self, packet: &Packet) {
@@ -215,7 +246,7 @@ impl Feed {
             self.unlink();
         }
         let unit = Arc::new(AccessUnit {
-            sequence_number: stamp.sequence_number,
+            sequence_number: self.next_number(stamp.rung),
             pts_ns: stamp.pts_ns,
             captured_ns: stamp.captured_ns,
             keyframe: stamp.keyframe,
@@ -223,7 +254,7 @@ impl Feed {
             data: Bytes::copy_from_slice(packet.data()),
             transport_stream: OnceLock::new(),
         });
-        let fate = self.hand_over(&unit);
+        let fate = self.hand_over(stamp.rung, &unit);
         self.book.update(|counters| match fate {
             Fate::Forwarded => counters.forwarded += 1,
             Fate::Unwatched => counters.unwatched += 1,
@@ -234,15 +265,34 @@ impl Feed {
         self.book.record_latency_us(latency_ns / 1000);
     }
 
+    /// Counts the access units of one rung, so that those of a rung follow each other.
+    fn next_number(&mut self, rung: u8) -> u64 {
+        let Some(number) = self.numbers.get_mut(usize::from(rung)) else {
+            return 0;
+        };
+        *number += 1;
+        *number
+    }
+
     /// What becomes of it: that of the viewer who fares best.
-    fn hand_over(&mut self, unit: &Arc<AccessUnit>) -> Fate {
+    fn hand_over(&mut self, rung: u8, unit: &Arc<AccessUnit>) -> Fate {
+        let index = usize::from(rung);
         let mut watched = false;
-        for channel in self.all_channels() {
-            watched |= channel.viewers().0 > 0;
-            channel.push(Arc::clone(unit));
+        let mut by_rtsp = Fate::Unwatched;
+        for place in self.places.values_mut() {
+            let Some(served) = place.get_mut(index) else {
+                continue;
+            };
+            watched |= served.rung.channel.viewers().0 > 0;
+            served.rung.channel.push(Arc::clone(unit));
+            if let Some(outlet) = &mut served.outlet {
+                by_rtsp = outlet.hand_over(unit);
+            }
         }
-        let outlet = self.rtsp.as_mut();
-        let by_rtsp = outlet.map_or(Fate::Unwatched, |outlet| outlet.hand_over(unit));
+        if let Some(pushed) = self.pushed.as_ref().filter(|_| index == 0) {
+            watched |= pushed.viewers().0 > 0;
+            pushed.push(Arc::clone(unit));
+        }
         if watched { Fate::Forwarded } else { by_rtsp }
     }
 
@@ -261,9 +311,11 @@ impl Feed {
 
     /// Whatever comes next does not continue what was before.
     fn unlink(&mut self) {
+        // Of which rung is not known, so of all.
         self.all_channels().for_each(Channel::unlink);
-        if let Some(outlet) = &mut self.rtsp {
-            outlet.unlink();
+        self.outlets().for_each(Outlet::unlink);
+        for number in &mut self.numbers {
+            *number += 1;
         }
     }
 
@@ -274,18 +326,50 @@ impl Feed {
             self.told_end = true;
             self.all_channels().for_each(Channel::end);
         }
-        if let Some(outlet) = &mut self.rtsp {
-            outlet.keep_time(ended);
+        self.outlets().for_each(|outlet| outlet.keep_time(ended));
+    }
+
+    /// What is on its way is handed over, if its producer does not go on for ever.
+    fn hand_over_rest(&mut self) -> Result<(), BusError> {
+        for _ in 0..LAST_TURNS_MAX {
+            if !self.turn()? {
+                break;
+            }
         }
+        Ok(())
+    }
+
+    /// Nobody is served this any more.
+    fn retire_rung(&mut self, mut served: Served) {
+        if let Some(outlet) = &mut served.outlet {
+            outlet.retire();
+            self.before.viewers_total += outlet.viewers().1;
+        }
+        let channel = &served.rung.channel;
+        channel.end();
+        self.before.viewers_total += channel.viewers().1;
+        self.before.skipped += channel.skipped();
+    }
+
+    fn served(&self) -> impl Iterator<Item = &Served> {
+        self.places.values().flatten()
+    }
+
+    fn outlets(&mut self) -> impl Iterator<Item = &mut Outlet> {
+        let served = self.places.values_mut().flatten();
+        served.filter_map(|served| served.outlet.as_mut())
     }
 
     fn all_channels(&self) -> impl Iterator<Item = &Channel> {
-        self.channels.values().chain(&self.pushed)
+        let served = self.served().map(|served| &served.rung.channel);
+        served.chain(&self.pushed)
     }
 
     fn count_viewers(&mut self) {
-        let outlets = self.rtsp.iter().map(Outlet::viewers);
-        let counts = self.channels.values().map(Channel::viewers).chain(outlets);
+        let counts = self.served().flat_map(|served| {
+            let by_rtsp = served.outlet.as_ref().map(Outlet::viewers);
+            std::iter::once(served.rung.channel.viewers()).chain(by_rtsp)
+        });
         let (viewers, total) = counts.fold((0, self.before.viewers_total), |sum, count| {
             (sum.0 + count.0, sum.1 + count.1)
         });
@@ -311,6 +395,11 @@ impl Feed {
             });
         }
     }
+}
+
+/// The access units of a stream on the bus.
+pub(crate) fn subscribe(bus: &Bus, spec: &GatewayStreamSpec) -> Result<PacketSubscriber, BusError> {
+    PacketSubscriber::open(bus, &spec.stream, 1 + spec.qualities.len())
 }
 
 impl Drop for Feed {

@@ -1,11 +1,13 @@
 //! Serves every encoded stream to its viewers, each protocol on one port, from
-//! the one encode there is.
+//! the encodes there are.
 //!
 //! | room | what for | thread |
 //! |---|---|---|
 //! | [`run`] | the worker's life: spec, loop, drain | main |
 //! | `feed` | one stream: counts access units and hands them over | main |
-//! | `channel` | the ring of a stream that viewers read from | main, and theirs |
+//! | `channel` | the ring of one encode that viewers read from | main, and theirs |
+//! | `ladder` | the encodes of a stream, a channel each | any |
+//! | `rate` | the bit rate of an encode: pure | main |
 //! | `plan` | from one spec to another: pure | main |
 //! | `servers`, `directory` | which protocols are listened for, and what is at which path | main |
 //! | `network` | the event loop of all protocols but RTSP | `network` |
@@ -31,10 +33,12 @@ mod directory;
 mod feed;
 mod hls;
 mod http;
+mod ladder;
 mod mpegts;
 mod network;
 mod plan;
 mod push;
+mod rate;
 mod rtsp;
 mod servers;
 mod srt;
@@ -52,6 +56,7 @@ use worker::{Control, Failure};
 
 use crate::channel::Channel;
 use crate::feed::Feed;
+use crate::ladder::{Ladder, Rung};
 use crate::plan::{Place, Plan};
 use crate::push::Pushes;
 use crate::rtsp::END_FLUSH;
@@ -202,20 +207,19 @@ impl Gateway {
         streams: &[GatewayStreamSpec],
         incarnation: u32,
     ) -> Result<Vec<Feed>, BusError> {
-        let open = |stream: &GatewayStreamSpec| {
-            Feed::open(&self.bus, &stream.stream, &stream.book, incarnation)
-        };
+        let open = |stream: &GatewayStreamSpec| Feed::open(&self.bus, stream, incarnation);
         streams.iter().map(open).collect()
     }
 
     /// Serves a stream at all its places.
     fn show(&mut self, stream: &GatewayStreamSpec) -> Result<(), GatewayError> {
         for (protocol, path) in &stream.paths {
-            self.open_place(&Place {
+            let place = Place {
                 stream: stream.stream.clone(),
                 protocol: *protocol,
                 path: path.clone(),
-            });
+            };
+            self.open_place(&place, &stream.qualities);
         }
         self.push(stream)
     }
@@ -251,6 +255,16 @@ impl Gateway {
             Ok(added) => added,
             Err(error) => return Ok(Err(error.to_string())),
         };
+        let requalified = |stream: &&GatewayStreamSpec| plan.requalified.contains(&stream.stream);
+        let requalified = plan.wanted.streams.iter().filter(requalified);
+        let subscribers = requalified.map(|stream| {
+            let subscriber = feed::subscribe(&self.bus, stream)?;
+            Ok((stream.clone(), subscriber))
+        });
+        let subscribers = match subscribers.collect::<Result<Vec<_>, BusError>>() {
+            Ok(subscribers) => subscribers,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
         // Nothing is touched for a push that cannot be.
         let pushes = plan.wanted.streams.iter().flat_map(|stream| &stream.pushes);
         for push in pushes {
@@ -281,8 +295,17 @@ impl Gateway {
             }
         }
         self.feeds.extend(added);
+        for (stream, subscriber) in subscribers {
+            if let Some(feed) = self.feed(&stream.stream) {
+                feed.take_from(subscriber)?;
+            }
+            self.show(&stream)?;
+        }
         for place in &plan.opened {
-            self.open_place(place);
+            let mut streams = plan.wanted.streams.iter();
+            if let Some(stream) = streams.find(|stream| stream.stream == place.stream) {
+                self.open_place(place, &stream.qualities);
+            }
         }
         for stream in &plan.added {
             self.show(stream)?;
@@ -303,15 +326,30 @@ impl Gateway {
         self.feeds.iter_mut().find(|feed| feed.stream() == stream)
     }
 
-    fn open_place(&mut self, place: &Place) {
-        let waker = self.waker.clone();
-        let channel = Channel::new(move || waker.wake());
-        let mount = self
-            .servers
-            .show(place.protocol, &place.path, channel.clone());
-        if let Some(feed) = self.feed(&place.stream) {
-            feed.open_place(place.protocol, channel, mount);
-        }
+    /// Serves a stream with these qualities at one of its places. Those that it is served in
+    /// there already stay as they are.
+    fn open_place(&mut self, place: &Place, qualities: &[u32]) {
+        let Self {
+            feeds,
+            servers,
+            waker,
+            ..
+        } = self;
+        let mut feeds = feeds.iter_mut();
+        let Some(feed) = feeds.find(|feed| *feed.stream() == place.stream) else {
+            return;
+        };
+        let Place { protocol, path, .. } = place;
+        let ladder = Ladder::new(qualities, |height| {
+            let known = feed.channel(*protocol, height);
+            known.cloned().unwrap_or_else(|| {
+                let waker = waker.clone();
+                Channel::new(move || waker.wake())
+            })
+        });
+        servers.show(*protocol, path, ladder.clone());
+        let mount = |rung: &Rung| servers.mount(*protocol, path, rung);
+        feed.serve(*protocol, &ladder, mount);
     }
 
     /// Hands over what has come; waits up to `timeout` when nothing more has.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use contract::name::StreamName;
-use contract::spec::{GatewaySpec, GatewayStreamSpec, Protocol, Role};
+use contract::spec::{GatewaySpec, GatewayStreamSpec, Protocol, Role, quality_name};
 
 /// What leads from one spec to another while viewers watch.
 #[derive(Debug, PartialEq)]
@@ -18,6 +18,8 @@ pub(crate) struct Plan {
     pub(crate) closed: Vec<Place>,
     /// Paths of streams that stay which are new. A path that changes is closed and opened.
     pub(crate) opened: Vec<Place>,
+    /// Streams that stay and have other qualities than before.
+    pub(crate) requalified: Vec<StreamName>,
     /// Streams that stay and are pushed to others than before.
     pub(crate) pushed: Vec<StreamName>,
     /// What is done, a line each.
@@ -74,6 +76,7 @@ impl Plan {
             added: Vec::new(),
             closed: Vec::new(),
             opened: Vec::new(),
+            requalified: Vec::new(),
             pushed: Vec::new(),
             notes: Vec::new(),
             wanted,
@@ -127,6 +130,14 @@ impl Plan {
                         self.opened.extend(paths.1.map(place));
                         self.notes.push(format!("stream {name}: {note}"));
                     }
+                    if old.qualities != new.qualities {
+                        let names = new.qualities.iter().map(|height| quality_name(*height));
+                        let names: Vec<_> = names.collect();
+                        let names = names.join(", ");
+                        self.requalified.push(name.clone());
+                        self.notes
+                            .push(format!("stream {name}: its qualities are [{names}]"));
+                    }
                     if old.pushes != new.pushes {
                         let (before, now) = (old.pushes.len(), new.pushes.len());
                         self.pushed.push(name.clone());
@@ -156,6 +167,7 @@ mod tests {
                 height: 48,
             },
             paths: [(Protocol::Rtsp, path.to_owned())].into(),
+            qualities: Vec::new(),
             pushes: Vec::new(),
             book: format!("/run/{name}.gateway").into(),
         }
@@ -212,6 +224,17 @@ mod tests {
         let back = Plan::between(&wanted, Role::Gateway(current)).expect("it can be done");
         assert_eq!(back.closed, [place("yard", Protocol::Hls, "yard")]);
         assert_eq!(back.notes, ["stream yard: no more at hls `yard`"]);
+    }
+
+    #[test]
+    fn qualities_change_and_no_place_is_left() {
+        let current = spec([("yard", "yard"), ("gate", "gate")]);
+        let mut wanted = current.clone();
+        wanted.streams[0].qualities = vec![480, 240];
+        let plan = Plan::between(&current, Role::Gateway(wanted)).expect("it can be done");
+        assert_eq!(plan.requalified, ["yard".parse().expect("a name")]);
+        assert_eq!((plan.closed, plan.opened), (Vec::new(), Vec::new()));
+        assert_eq!(plan.notes, ["stream yard: its qualities are [480p, 240p]"]);
     }
 
     #[test]

@@ -7,10 +7,10 @@ use contract::spec::{GatewaySpec, Protocol, Secret};
 use frame_bus::Waker;
 
 use crate::GatewayError;
-use crate::channel::Channel;
 use crate::directory::Directory;
 use crate::hls;
 use crate::http;
+use crate::ladder::{Ladder, Rung};
 use crate::network::Network;
 use crate::rtsp;
 use crate::srt;
@@ -64,20 +64,22 @@ impl Servers {
         Ok(())
     }
 
-    /// From now on what is in `channel` is found at `path`. By RTSP it is through the mount that
-    /// is returned, which somebody must open and feed.
-    pub(crate) fn show(
-        &self,
-        protocol: Protocol,
-        path: &str,
-        channel: Channel,
-    ) -> Option<rtsp::Mount> {
+    /// From now on what is in the channels of `ladder` is found at `path`, in place of what was
+    /// found there. By RTSP it is through [`Servers::mount`].
+    pub(crate) fn show(&self, protocol: Protocol, path: &str, ladder: Ladder) {
         if let Some(directory) = self.directories.get(&protocol) {
-            directory.insert(path.to_owned(), channel);
+            directory.insert(path.to_owned(), ladder);
         }
+    }
+
+    /// What somebody must open and feed for a rung to be found by RTSP; `None` for others.
+    pub(crate) fn mount(&self, protocol: Protocol, path: &str, rung: &Rung) -> Option<rtsp::Mount> {
         let server = self.rtsp.as_ref();
         let server = server.filter(|_| protocol == Protocol::Rtsp)?;
-        Some(server.mount(format!("/{path}")))
+        Some(server.mount(match rung.name() {
+            None => format!("/{path}"),
+            Some(name) => format!("/{path}/{name}"),
+        }))
     }
 
     /// Nothing is found at `path` any more.

@@ -419,3 +419,67 @@ fn a_browser_plays_the_page_with_low_latency() {
     assert!(latency < 3.0, "{latency}");
     assert_eq!(rig.book("yard").viewers, 1);
 }
+
+#[test]
+fn qualities_are_listed_and_their_segments_are_of_the_same_pictures() {
+    let rig = Rig::serving_with(&[Protocol::Hls], &["yard"], |spec| {
+        spec.streams[0].qualities = vec![240];
+    });
+    let port = rig.port(Protocol::Hls);
+    let _camera = Camera::ladder(&rig, "yard", &[Picture::Large, Picture::Small], 0);
+    let answer = get(port, "/yard/index.m3u8");
+    let text = answer.text();
+    let variants: Vec<&str> = text.split("#EXT-X-STREAM-INF:").skip(1).collect();
+    let [large, small] = variants[..] else {
+        panic!("{text}");
+    };
+    for (variant, size, path) in [
+        (large, "RESOLUTION=640x480,", "\nstream.m3u8?viewer="),
+        (small, "RESOLUTION=320x240,", "\n240p/stream.m3u8?viewer="),
+    ] {
+        let rate = "FRAME-RATE=25.";
+        for what in [size, path, rate, "CODECS=\"avc1.42", "BANDWIDTH="] {
+            assert!(variant.contains(what), "{what}: {text}");
+        }
+    }
+    // Asked for at one moment: the one may have a part more.
+    let same = wait_until(9 * SECOND, || {
+        let (large, small) = (playlist(port, "yard"), playlist(port, "yard/240p"));
+        assert_eq!(
+            value(&large, "#EXT-X-TARGETDURATION:"),
+            value(&small, "#EXT-X-TARGETDURATION:")
+        );
+        // The wall clock is asked once for each, in milliseconds.
+        let lines = |text: &str| -> Vec<String> {
+            let lines = text.lines().filter(|line| !line.contains("DATE-TIME"));
+            lines.map(str::to_owned).collect()
+        };
+        let apart = captured_ms(&large).abs_diff(captured_ms(&small));
+        count(&large, "seg") >= 4 && lines(&large) == lines(&small) && apart < 10
+    });
+    assert!(
+        same,
+        "{}\n{}",
+        playlist(port, "yard"),
+        playlist(port, "yard/240p")
+    );
+    let text = playlist(port, "yard");
+    let segment = text.lines().rfind(|line| line.starts_with("seg"));
+    let segment = segment.expect("a segment");
+    let times = ["yard", "yard/240p"].map(|path| {
+        let bytes = get(port, &format!("/{path}/{segment}")).body;
+        let at = bytes.windows(4).position(|kind| kind == b"tfdt");
+        // Version 1: four bytes of flags, eight of time.
+        bytes[at.expect("a time") + 8..][..8].to_vec()
+    });
+    assert_eq!(times[0], times[1], "they are of the same time");
+    // A player reads either.
+    for path in ["yard", "yard/240p"] {
+        let url = format!("http://127.0.0.1:{port}/{path}/index.m3u8");
+        let mut viewer = Launch::new(Path::new("/usr/bin/ffmpeg"))
+            .arguments(["-v", "error", "-xerror", "-i", &url])
+            .arguments(["-frames:v", "25", "-f", "null", "-"])
+            .start();
+        assert_eq!(viewer.exit_code(9 * SECOND), 0, "{}", viewer.stderr());
+    }
+}

@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use contract::exit::WorkerExit;
-use contract::ledger::Counters;
+use contract::ledger::{Counters, GatewayCounters};
 use contract::spec::Protocol;
 use testkit::wait_until;
 
@@ -307,4 +307,37 @@ fn play_and_read_nothing(rig: &Rig, mount: &str) -> TcpStream {
     );
     assert!(played.starts_with("RTSP/1.0 200"), "{played}");
     stream
+}
+
+#[test]
+fn qualities_come_and_go_and_who_watches_the_full_size_stays() {
+    let rig = Rig::start(["yard"]);
+    let camera = Camera::start(&rig, "yard", Picture::Ball);
+    let viewer = Viewer::tcp(&rig, "yard");
+    assert!(viewer.decodes(20), "{viewer:?}");
+    let next = camera.kill();
+    let done = rig.reconfigure(|spec| spec.streams[0].qualities = vec![240]);
+    assert_eq!(
+        done,
+        Ok(vec!["stream yard: its qualities are [240p]".to_owned()])
+    );
+    let camera = Camera::ladder(&rig, "yard", &[Picture::Ball, Picture::Bars], next);
+    let small = Viewer::tcp(&rig, "yard/240p");
+    assert!(small.decodes(20), "{small:?}");
+    let before = viewer.decoded();
+    assert!(viewer.decodes(before + 50), "{viewer:?}");
+    assert_eq!(rig.book("yard").viewers, 2);
+
+    let next = camera.kill();
+    rig.reconfigure(|spec| spec.streams[0].qualities.clear())
+        .expect("it can");
+    let camera = Camera::ladder(&rig, "yard", &[Picture::Ball], next);
+    assert!(small.is_told_the_end(), "{small:?}");
+    let before = viewer.decoded();
+    assert!(viewer.decodes(before + 20), "{viewer:?}");
+    let next = camera.end();
+    let all = |counters: &GatewayCounters| {
+        counters.received + counters.overflowed + counters.lost_in_transit
+    };
+    assert!(wait_until(5 * SECOND, || all(&rig.book("yard")) == next));
 }

@@ -381,3 +381,96 @@ fn a_browser_shows_the_picture() {
     drop(browser);
     assert!(wait_until(15 * SECOND, || rig.book("yard").viewers == 0));
 }
+
+/// The encodes that a stream is shown in.
+const LADDER: [Picture; 2] = [Picture::Large, Picture::Small];
+
+fn ladder() -> (Rig, u16, Camera) {
+    let rig = Rig::serving_with(&[Protocol::Webrtc], &["yard"], |spec| {
+        spec.streams[0].qualities = vec![240];
+    });
+    let camera = Camera::ladder(&rig, "yard", &LADDER, 0);
+    assert!(wait_until(5 * SECOND, || rig.book("yard").received > 60));
+    let port = rig.port(Protocol::Webrtc);
+    (rig, port, camera)
+}
+
+/// What it has seen lately is of this encode and no other.
+fn sees(viewer: &Whep, picture: Picture) -> bool {
+    let made: BTreeSet<_> = access_units(picture).map(canonical).collect();
+    let seen = viewer.pictures();
+    let newest = seen.iter().rev().take(15);
+    seen.len() >= 15
+        && newest
+            .map(|one| canonical(&one.data))
+            .all(|one| made.contains(&one))
+}
+
+#[test]
+fn who_has_a_slow_network_is_sent_less_and_more_again_when_it_is_fast() {
+    let (rig, port, camera) = ladder();
+    let slow = Whep::watch(port, "yard");
+    let quick = Whep::watch(port, "yard");
+    assert!(wait_until(5 * SECOND, || sees(&slow, Picture::Large)));
+    assert!(wait_until(5 * SECOND, || sees(&quick, Picture::Large)));
+
+    slow.limit(600);
+    let begun = Instant::now();
+    assert!(
+        wait_until(8 * SECOND, || sees(&slow, Picture::Small)),
+        "{slow:?}"
+    );
+    println!("down after {:?}", begun.elapsed());
+    // It fits, so it comes as it is made.
+    let before = slow.count();
+    assert!(wait_until(5 * SECOND, || slow.count() >= before + 50));
+    assert!(sees(&slow, Picture::Small));
+    assert!(
+        sees(&quick, Picture::Large),
+        "the other has its own network"
+    );
+
+    slow.limit(0);
+    let begun = Instant::now();
+    assert!(
+        wait_until(20 * SECOND, || sees(&slow, Picture::Large)),
+        "{slow:?}"
+    );
+    println!("up after {:?}", begun.elapsed());
+
+    let seen = slow.pictures();
+    assert!(seen.is_sorted_by(|a, b| a.ticks < b.ticks), "time goes on");
+    let small: BTreeSet<_> = access_units(Picture::Small).map(canonical).collect();
+    let kinds = seen.iter().map(|one| {
+        let one = canonical(&one.data);
+        (small.contains(&one), one)
+    });
+    let kinds: Vec<_> = kinds.collect();
+    for (index, pair) in kinds.windows(2).enumerate() {
+        // The first byte of a NAL unit behind its start code: a sequence parameter set.
+        let begins = pair[1].1[4] & 31 == 7;
+        assert!(pair[0].0 == pair[1].0 || begins, "picture {index}");
+    }
+    let book = rig.book("yard");
+    assert_eq!((book.viewers, book.viewers_total), (2, 2));
+    camera.end();
+}
+
+#[test]
+fn who_names_a_quality_has_it_and_no_other() {
+    let (rig, port, camera) = ladder();
+    let named = Whep::watch(port, "yard/240p");
+    assert!(
+        wait_until(5 * SECOND, || sees(&named, Picture::Small)),
+        "{named:?}"
+    );
+    let (_, offer, ..) = offer("127.0.0.1:9".parse().expect("an address"), |config| config);
+    let body = Some(("application/sdp", &offer[..]));
+    let answer = ask(port, "POST", "/yard/whep?quality=240p", body);
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let answer = ask(port, "POST", "/yard/whep?quality=360p", body);
+    assert_eq!(answer.status, 404);
+    assert!(answer.body.contains("there are 240p"), "{answer:?}");
+    assert_eq!(rig.book("yard").viewers, 2);
+    camera.end();
+}

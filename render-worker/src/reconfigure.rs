@@ -116,12 +116,7 @@ fn lines(old: &RenderSpec, new: &RenderSpec) -> Vec<String> {
     );
     let encode = new.encode.as_ref().map_or_else(
         || "encoder: ended".to_owned(),
-        |encode| {
-            format!(
-                "encoder: x264 {}, {} kbit/s",
-                encode.preset, encode.bitrate_kbps
-            )
-        },
+        |encode| format!("encoder: {}", encode::described(encode)),
     );
     note(old.encode != new.encode, encode);
     let record = new.record.as_ref().map_or_else(

@@ -184,11 +184,12 @@ impl Renderer {
     pub(crate) fn reconfigure(&mut self, spec: RenderSpec) -> Result<Vec<String>, String> {
         let change = Change::between(&self.spec, &spec)?;
         // All that can fail comes before all that changes something.
-        let restream = if restreams(&spec) && !restreams(&self.spec) {
-            Some(open_restream(&self.bus, &spec, self.incarnation)?)
-        } else {
-            None
-        };
+        let restream =
+            if restreams(&spec) && (!restreams(&self.spec) || rungs(&spec) != rungs(&self.spec)) {
+                Some(open_restream(&self.bus, &spec, self.incarnation)?)
+            } else {
+                None
+            };
         let lanes = self.crops.prepare(&spec.crops);
         let lanes = lanes.map_err(|error| error.to_string())?;
         let mut done = Vec::new();
@@ -377,9 +378,15 @@ fn restreams(spec: &RenderSpec) -> bool {
     spec.restream && spec.encode.is_some()
 }
 
+/// How many encodes there are.
+fn rungs(spec: &RenderSpec) -> usize {
+    let qualities = spec.encode.iter().map(|encode| encode.qualities.len());
+    1 + qualities.sum::<usize>()
+}
+
 fn open_restream(bus: &Bus, spec: &RenderSpec, incarnation: u32) -> Result<Restream, String> {
     let frames = &spec.frames;
-    let packets = PacketPublisher::open(bus, &frames.stream, frames.size, incarnation);
+    let packets = PacketPublisher::open(bus, &frames.stream, frames.size, rungs(spec), incarnation);
     let gateway = Waker::open(bus, &WorkerId::Gateway);
     Ok(Restream {
         packets: packets.map_err(|error| error.to_string())?,

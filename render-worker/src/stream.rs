@@ -71,7 +71,7 @@ fn description(render: &RenderSpec) -> String {
     let Some(encode) = &render.encode else {
         return "tracks; nothing is encoded".to_owned();
     };
-    let mut text = format!("x264 {}, {} kbit/s", encode.preset, encode.bitrate_kbps);
+    let mut text = encode::described(encode);
     if render.record.is_some() {
         text.push_str(", records");
     }

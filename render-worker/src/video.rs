@@ -16,8 +16,9 @@ use gstreamer::ClockTime;
 use worker::{Control, Failure};
 
 use crate::composition::Composition;
+use crate::encode::ladder::Ladder;
 use crate::encode::timeline::Timeline;
-use crate::encode::{EncodeError, Encoder, Picture};
+use crate::encode::{EncodeError, Picture};
 use crate::output::clip::{ClipFilm, Finished};
 use crate::output::clips::ClipOf;
 use crate::output::recorder::{Place, Recorder};
@@ -29,7 +30,7 @@ const FINISH_TIMEOUT: ClockTime = ClockTime::from_seconds(5);
 /// The same when the worker was told to leave at once: it is ended by force after 0.9 s.
 const ABANDON_TIMEOUT: ClockTime = ClockTime::from_mseconds(250);
 
-/// The encoder of one stream, and all that its access units go to.
+/// The encoders of one stream, and all that its access units go to.
 pub(crate) struct Video {
     stream: StreamName,
     /// Of the run: files are inside.
@@ -38,7 +39,7 @@ pub(crate) struct Video {
     book: SharedBook,
     encode: Option<EncodeSpec>,
     record: Option<RecordSpec>,
-    encoder: Option<Encoder>,
+    encoder: Option<Ladder>,
     timeline: Timeline,
     output: Output,
     /// The newest picture that was given a place on the time line.
@@ -243,7 +244,7 @@ impl Video {
     /// # Errors
     /// When the encoder or the bus has failed.
     pub(crate) fn poll(&mut self, now_ns: u64) -> Result<(), Failure> {
-        if let Some(error) = self.encoder.as_ref().and_then(Encoder::error) {
+        if let Some(error) = self.encoder.as_ref().and_then(Ladder::error) {
             return Err(Failure::failed(error.to_string()));
         }
         if let Some(error) = self.output.bus_error() {
@@ -282,7 +283,7 @@ impl Video {
 
     /// The encoder for pictures of this format.
     fn prepare_encoder(&mut self, header: &Header) -> Result<(), EncodeError> {
-        let known = self.encoder.as_ref().map(Encoder::format);
+        let known = self.encoder.as_ref().map(Ladder::format);
         if known == Some(&header.format) {
             return Ok(());
         }
@@ -292,7 +293,7 @@ impl Video {
         };
         let output = self.output.clone();
         let take = move |unit| output.take(unit);
-        self.encoder = Some(Encoder::new(spec, header.format, take)?);
+        self.encoder = Some(Ladder::new(spec, header.format, take)?);
         Ok(())
     }
 

@@ -340,6 +340,7 @@ impl Planner<'_> {
                 stream: name.clone(),
                 size: stream.size,
                 paths: paths(stream),
+                qualities: heights(stream),
                 pushes: stream.outputs.pushes.clone(),
                 book: self.book(name, Part::Gateway),
             })
@@ -432,7 +433,7 @@ impl Planner<'_> {
             .map(|model| budget::frame_bytes(&crops(name, stream, model)) + result(model));
         let asked: u64 = asked.sum();
         let packets = if stream.outputs.is_streamed() {
-            budget::packet_bytes(stream.size)
+            budget::packet_bytes(stream.size, 1 + heights(stream).len())
         } else {
             0
         };
@@ -472,6 +473,12 @@ fn paths(stream: &StreamConfig) -> BTreeMap<Protocol, String> {
     served
         .map(|(protocol, mount)| (*protocol, mount.to_string()))
         .collect()
+}
+
+/// The heights of its smaller encodes.
+fn heights(stream: &StreamConfig) -> Vec<u32> {
+    let qualities = stream.encode.iter().flat_map(|encode| &encode.qualities);
+    qualities.map(|quality| quality.height).collect()
 }
 
 /// Binds what the protocol will listen on, and lets it go.

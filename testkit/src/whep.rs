@@ -1,6 +1,7 @@
 //! A viewer by WebRTC, begun by WHEP: the same engine as the server, with a socket and a thread of
 //! its own.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -93,6 +94,8 @@ struct Shared {
     frozen: AtomicBool,
     /// One of so many datagrams is lost.
     loses_one_of: AtomicU32,
+    /// What its network lets through, in kbit/s; 0: all.
+    limit_kbps: AtomicU32,
     asks: AtomicBool,
     stop: AtomicBool,
 }
@@ -198,6 +201,11 @@ impl Whep {
         self.shared.loses_one_of.store(count, Ordering::Relaxed);
     }
 
+    /// From now on its network lets so much through, in kbit/s; 0: all.
+    pub fn limit(&self, kbps: u32) {
+        self.shared.limit_kbps.store(kbps, Ordering::Relaxed);
+    }
+
     /// Asks for a key frame.
     pub fn ask_for_keyframe(&self) {
         self.shared.asks.store(true, Ordering::Relaxed);
@@ -262,9 +270,46 @@ pub fn offer(
     (rtc, offer.to_sdp_string(), pending, mid)
 }
 
+/// The slowest part of the way to a viewer: a queue in front of a line.
+#[derive(Default)]
+struct Bottleneck {
+    /// Datagrams, and when they are through.
+    queue: VecDeque<(Instant, SocketAddr, Vec<u8>)>,
+}
+
+impl Bottleneck {
+    /// What does not fit into the queue is lost, as in a router.
+    const QUEUE_MAX: Duration = Duration::from_millis(200);
+
+    fn take(&mut self, kbps: u32, source: SocketAddr, datagram: &[u8]) {
+        let now = Instant::now();
+        let free = self.queue.back().map_or(now, |(at, _, _)| (*at).max(now));
+        if free > now + Self::QUEUE_MAX {
+            return;
+        }
+        let bits = datagram.len() as f64 * 8.0;
+        let takes = Duration::from_secs_f64(bits / 1000.0 / f64::from(kbps.max(1)));
+        let takes = if kbps == 0 { Duration::ZERO } else { takes };
+        self.queue
+            .push_back((free + takes, source, datagram.to_vec()));
+    }
+
+    fn next(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
+        let through = |(at, _, _): &mut (Instant, _, _)| *at <= Instant::now();
+        let (_, source, datagram) = self.queue.pop_front_if(through)?;
+        Some((source, datagram))
+    }
+
+    fn until_next(&self) -> Option<Duration> {
+        let (at, _, _) = self.queue.front()?;
+        Some(at.saturating_duration_since(Instant::now()))
+    }
+}
+
 fn run(mut rtc: Rtc, socket: &UdpSocket, local: SocketAddr, mid: Mid, shared: &Shared) {
     let mut buffer = [0; 2048];
     let mut received = 0_u32;
+    let mut bottleneck = Bottleneck::default();
     while !shared.stop.load(Ordering::Relaxed) {
         let deadline = match rtc.poll_output().expect("the engine runs") {
             Output::Timeout(deadline) => deadline,
@@ -289,23 +334,26 @@ fn run(mut rtc: Rtc, socket: &UdpSocket, local: SocketAddr, mid: Mid, shared: &S
             continue;
         }
         let wait = deadline.saturating_duration_since(Instant::now());
+        let wait = wait.min(bottleneck.until_next().unwrap_or(TICK));
         let wait = wait.clamp(Duration::from_millis(1), TICK);
         socket.set_read_timeout(Some(wait)).expect("not zero");
         if shared.frozen.load(Ordering::Relaxed) {
             std::thread::park_timeout(TICK);
             continue;
         }
-        let now = match socket.recv_from(&mut buffer) {
-            Err(_) => None,
-            Ok((length, source)) => {
-                received += 1;
-                let one_of = shared.loses_one_of.load(Ordering::Relaxed);
-                let lost = one_of > 0 && received.is_multiple_of(one_of);
-                let contents = Receive::new(Protocol::Udp, source, local, &buffer[..length]);
-                contents.ok().filter(|_| !lost)
+        if let Ok((length, source)) = socket.recv_from(&mut buffer) {
+            received += 1;
+            let one_of = shared.loses_one_of.load(Ordering::Relaxed);
+            if one_of == 0 || !received.is_multiple_of(one_of) {
+                let kbps = shared.limit_kbps.load(Ordering::Relaxed);
+                bottleneck.take(kbps, source, &buffer[..length]);
             }
-        };
-        let input = match now {
+        }
+        let through = bottleneck.next();
+        let contents = through.as_ref().and_then(|(source, datagram)| {
+            Receive::new(Protocol::Udp, *source, local, datagram).ok()
+        });
+        let input = match contents {
             Some(contents) => Input::Receive(Instant::now(), contents),
             None => Input::Timeout(Instant::now()),
         };

@@ -228,7 +228,7 @@ counters! {
         tracks,
         /// Rule firings.
         events,
-        /// Access units the encoder gave.
+        /// Access units the encoders gave, those of all qualities.
         encoded,
         /// Bytes of those.
         encoded_bytes,
@@ -254,7 +254,8 @@ counters! {
         shots_lost,
         /// Access units that are in a recording.
         recorded,
-        /// Access units that no recording was asked for, up to its first key frame.
+        /// Access units that no recording was asked for, up to its first key frame, and those of
+        /// lower qualities.
         unrecorded_off,
         /// Access units that the disk refused.
         unrecorded_disk,

@@ -36,10 +36,19 @@ pub struct GatewayStreamSpec {
     pub size: PixelSize,
     /// Its path in the URLs of each protocol that serves it, without the leading `/`.
     pub paths: BTreeMap<Protocol, String>,
+    /// Heights of its smaller encodes, the largest first: rungs 1 and up. Each is also found at
+    /// the stream's path, a `/` and [`quality_name`].
+    pub qualities: Vec<u32>,
     /// To whom it is pushed, at most [`PushSpec::PER_STREAM_MAX`].
     pub pushes: Vec<PushSpec>,
     /// The book of [`crate::ledger::GatewayCounters`].
     pub book: PathBuf,
+}
+
+/// The name of a smaller encode by its height in pixels: `360p`.
+#[must_use]
+pub fn quality_name(height: u32) -> String {
+    format!("{height}p")
 }
 
 /// Somebody a stream is pushed to.

@@ -1,5 +1,9 @@
-//! One stream while it is asked for: a task reads its channel, makes segments of it, and stops
-//! when nobody has asked for a while.
+//! One encode of a stream while the stream is asked for: a task reads its channel, makes segments
+//! of it, and stops when nobody has asked for a while.
+//!
+//! The encodes of a stream begin together, with the same picture and the same numbers, and stop
+//! together. Their key frames are of the same pictures, so parts and segments are, too: a player
+//! goes from one to another wherever it likes (RFC 8216, 6.2.4).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,12 +13,13 @@ use axum::body::Bytes;
 use contract::clock::{monotonic_ns, wall_ms};
 use tokio::sync::watch;
 
-use crate::channel::{AccessUnit, Asking, Channel, Next};
+use crate::channel::{AccessUnit, Asking, Channel, Next, Reader};
 use crate::directory::Directory;
 use crate::hls::playlist;
 use crate::hls::segmenter::{Pace, Segmenter, SegmenterError, Step};
 use crate::hls::viewers::{Viewers, Who};
 use crate::hls::window::Window;
+use crate::ladder::{Ladder, Rung};
 
 /// Groups that are read from the ring at once: what players want behind them before they begin.
 const GROUPS_BACK: usize = 6;
@@ -45,7 +50,7 @@ const PART_COUNT_NS: u64 = 1_000_000;
 /// Idleness and viewers are looked at so often.
 const TIDY_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The streams that are asked for. Cloning is cheap; all clones are one.
+/// The encodes of streams that are asked for, by path. Cloning is cheap; all clones are one.
 #[derive(Clone)]
 pub(crate) struct Lives {
     directory: Directory,
@@ -65,50 +70,82 @@ impl Lives {
         self.directory.find(path).is_some()
     }
 
-    /// The stream at a path for somebody who comes: it is begun if it is not there, and begun
-    /// anew if it has ended. `None` when nothing is served there.
-    pub(crate) fn come(&self, path: &str) -> Option<Arc<Live>> {
+    /// The encodes at a path for somebody who comes, the largest first: they are begun if they are
+    /// not there, and begun anew if they have ended. Empty when nothing is served there.
+    pub(crate) fn come(&self, path: &str) -> Vec<Arc<Live>> {
+        let Some((root, ladder)) = self.directory.whole(path) else {
+            return Vec::new();
+        };
+        let all = self.begin(&root, &ladder);
+        let here = all.iter().filter(|live| path == root || live.path == path);
+        here.cloned().collect()
+    }
+
+    /// All encodes of the stream at `root`, those that are not there begun.
+    fn begin(&self, root: &str, ladder: &Ladder) -> Vec<Arc<Live>> {
         let mut lives = self.lives();
-        if let Some(live) = lives.get(path)
-            && !live.has_ended()
-        {
-            live.touch();
-            return Some(Arc::clone(live));
+        let place = |rung: &Rung| match rung.name() {
+            None => root.to_owned(),
+            Some(name) => format!("{root}/{name}"),
+        };
+        let there = |rung: &Rung| {
+            let live = lives.get(&place(rung));
+            live.filter(|live| !live.has_ended()).cloned()
+        };
+        let known: Vec<Option<Arc<Live>>> = ladder.rungs().map(there).collect();
+        let group = known.iter().flatten().next();
+        let group = group.map_or_else(Arc::default, |live| Arc::clone(&live.group));
+        group.touch();
+        let mut all = Vec::with_capacity(known.len());
+        let mut begun = Vec::new();
+        for (rung, known) in ladder.rungs().zip(known) {
+            let live = known.unwrap_or_else(|| {
+                let live = Live::new(rung, place(rung), Arc::clone(&group));
+                lives.insert(live.path.clone(), Arc::clone(&live));
+                let reader = live.channel.read_back(GROUPS_BACK);
+                begun.push((Arc::clone(&live), reader));
+                live
+            });
+            all.push(live);
         }
-        let live = Live::new(self.directory.find(path)?);
-        lives.insert(path.to_owned(), Arc::clone(&live));
         drop(lives);
-        tokio::spawn(Arc::clone(&live).run(self.clone(), path.to_owned()));
-        Some(live)
+        // What one of them does not have any more is left out by all.
+        let first = begun.iter().filter_map(|(_, reader)| reader.captured_ns());
+        let from_ns = first.max().unwrap_or(0);
+        for (live, reader) in begun {
+            tokio::spawn(live.run(reader, from_ns, self.clone()));
+        }
+        all
     }
 
     /// The stream at a path for somebody who watches it, also when it has ended.
     pub(crate) fn find(&self, path: &str) -> Option<Arc<Live>> {
         let lives = self.lives();
         let live = lives.get(path)?;
-        live.touch();
+        live.group.touch();
         Some(Arc::clone(live))
     }
 
-    /// Nobody finds it any more if nobody has asked for it in a while; says so.
-    fn remove_idle(&self, path: &str, live: &Arc<Live>) -> bool {
+    /// Nobody finds it and the other encodes of its stream any more if nobody has asked for one of
+    /// them in a while; says so, also when another was first.
+    fn remove_idle(&self, live: &Arc<Live>) -> bool {
         let mut lives = self.lives();
-        // Who finds it touches it under the same lock.
-        let idle = live.state().asked.elapsed() > IDLE_MAX;
-        if idle {
-            lives.remove(path);
+        // Who finds one touches the group under the same lock.
+        if live.group.idle() > IDLE_MAX {
+            lives.retain(|_, other| !Arc::ptr_eq(&other.group, &live.group));
         }
-        idle
+        let here = lives.get(&live.path);
+        !here.is_some_and(|here| Arc::ptr_eq(here, live))
     }
 
     /// Nobody finds it any more. Another may be there in its place already.
-    fn remove(&self, path: &str, live: &Arc<Live>) {
+    fn remove(&self, live: &Arc<Live>) {
         let mut lives = self.lives();
         if lives
-            .get(path)
+            .get(&live.path)
             .is_some_and(|other| Arc::ptr_eq(other, live))
         {
-            lives.remove(path);
+            lives.remove(&live.path);
         }
     }
 
@@ -117,8 +154,40 @@ impl Lives {
     }
 }
 
-/// One stream while it is asked for.
+/// What the encodes of a stream have in common.
+struct Group {
+    /// When somebody has asked for one of them last.
+    asked: Mutex<Instant>,
+    /// Segments and parts are counted from here, by the monotonic clock.
+    begun_ns: u64,
+}
+
+impl Default for Group {
+    fn default() -> Self {
+        Self {
+            asked: Mutex::new(Instant::now()),
+            begun_ns: monotonic_ns(),
+        }
+    }
+}
+
+impl Group {
+    fn touch(&self) {
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn idle(&self) -> Duration {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.elapsed()
+    }
+}
+
+/// One encode while its stream is asked for.
 pub(crate) struct Live {
+    /// What it is called below the path of its stream; `None`: that of full size.
+    pub(crate) name: Option<String>,
+    path: String,
+    group: Arc<Group>,
     channel: Channel,
     /// Between two requests of a player the stream is wanted, too.
     _asking: Asking,
@@ -133,20 +202,21 @@ struct State {
     /// The text of the playlist, made once for each change.
     playlist: Option<Bytes>,
     viewers: Viewers,
-    asked: Instant,
     ended: bool,
 }
 
 impl Live {
-    fn new(channel: Channel) -> Arc<Self> {
+    fn new(rung: &Rung, path: String, group: Arc<Group>) -> Arc<Self> {
         Arc::new(Self {
-            _asking: channel.ask(),
-            channel,
+            name: rung.name(),
+            path,
+            group,
+            _asking: rung.channel.ask(),
+            channel: rung.channel.clone(),
             state: Mutex::new(State {
                 window: None,
                 playlist: None,
                 viewers: Viewers::default(),
-                asked: Instant::now(),
                 ended: false,
             }),
             changed: watch::Sender::new(()),
@@ -206,24 +276,20 @@ impl Live {
         self.state().ended
     }
 
-    fn touch(&self) {
-        self.state().asked = Instant::now();
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes segments until the stream ends or nobody asks.
-    async fn run(self: Arc<Self>, lives: Lives, path: String) {
+    /// Makes segments of what was captured from `from_ns` on, until the stream ends or nobody asks.
+    async fn run(self: Arc<Self>, mut reader: Reader, from_ns: u64, lives: Lives) {
         let mut maker = Maker::new(Arc::clone(&self));
-        let mut reader = self.channel.read_back(GROUPS_BACK);
         let mut tidied = Instant::now();
         loop {
             let mut next = Next::Nothing;
             for _ in 0..UNITS_PER_TURN {
                 next = reader.try_next();
                 match &next {
+                    Next::Unit(unit) if unit.captured_ns < from_ns => {}
                     Next::Unit(unit) => maker.take(Arc::clone(unit)),
                     Next::Nothing | Next::Ended => break,
                 }
@@ -237,14 +303,14 @@ impl Live {
             if tidied.elapsed() >= TIDY_INTERVAL {
                 tidied = Instant::now();
                 self.forget_viewers(tidied);
-                if lives.remove_idle(&path, &self) {
+                if lives.remove_idle(&self) {
                     return;
                 }
             }
         }
         maker.finish();
         tokio::time::sleep(ENDED_KEPT).await;
-        lives.remove(&path, &self);
+        lives.remove(&self);
     }
 
     fn forget_viewers(&self, now: Instant) {
@@ -306,7 +372,7 @@ impl Maker {
     /// The pace is what it was until now.
     fn begin(&mut self, steps: &mut Vec<Step>) {
         let pace = Pace::measure(&self.measured);
-        let begun_ns = monotonic_ns();
+        let begun_ns = self.live.group.begun_ns;
         let first = begun_ns / SEGMENT_COUNT_NS;
         let first_part = begun_ns / PART_COUNT_NS;
         self.live.state().window = Some(Window::new(pace, first, first_part));

@@ -18,8 +18,9 @@
 //! |---|---|
 //! | nothing | a page that plays it |
 //! | `index.m3u8` | its encodes; each asker gets a number, by which it is counted as a viewer |
-//! | `stream.m3u8` | the playlist of its one encode; `_HLS_msn` and `_HLS_part` wait for what is to come |
+//! | `stream.m3u8` | the playlist of one encode; `_HLS_msn` and `_HLS_part` wait for what is to come |
 //! | `initN.mp4`, `segN.m4s`, `partN.m4s` | initialisation segments, segments, parts |
+//! | `360p` | a smaller encode: below it is all of the above, of this encode alone |
 //! | `player.js`, `hls.light.min.js` | what the page needs |
 
 mod live;
@@ -49,6 +50,10 @@ use crate::http::{self, Peer};
 
 /// The first segment is waited for so long.
 const BEGIN_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Once the encode of full size has a segment, the others are waited for so long: theirs are of
+/// the same pictures.
+const SMALLER_WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// Target durations that a request may wait (8216bis, 6.2.5.2).
 const WAIT_TARGET_DURATIONS: u32 = 3;
@@ -132,25 +137,35 @@ async fn answer(
 }
 
 impl Site {
-    /// The encodes of a stream. There is one.
+    /// The encodes of a stream.
     async fn multivariant(&self, stream: &str) -> Result<Response, Refusal> {
-        let live = self.lives.come(stream).ok_or(Refusal::NoStream)?;
-        wait_playable(&live).await?;
+        let lives = self.lives.come(stream);
+        let (first, smaller) = lives.split_first().ok_or(Refusal::NoStream)?;
+        wait_playable(first, BEGIN_WAIT_MAX).await?;
         let viewer = self.next_viewer.fetch_add(1, Ordering::Relaxed);
         let uri = format!("stream.m3u8?viewer={viewer}");
-        let variant = live.look(|window| Variant::of(window, uri));
-        let variant = variant.ok_or(Refusal::NoPicture)?;
-        let text = playlist::multivariant(&[variant]);
+        let variant = first.look(|window| Variant::of(window, uri.clone()));
+        let mut variants = vec![variant.ok_or(Refusal::NoPicture)?];
+        for live in smaller {
+            // One that is not smaller than the picture is not made, and so left out.
+            if wait_playable(live, SMALLER_WAIT_MAX).await.is_err() {
+                continue;
+            }
+            let name = live.name.as_deref().unwrap_or_default();
+            let uri = format!("{name}/{uri}");
+            variants.extend(live.look(|window| Variant::of(window, uri)));
+        }
+        let text = playlist::multivariant(&variants);
         Ok(bytes(PLAYLIST, NOT_KEPT, [text.into()]))
     }
 
     /// The playlist, as soon as it has what is asked for.
     async fn media(&self, stream: &str, who: Who, query: &Query) -> Result<Response, Refusal> {
         let live = self.lives.find(stream);
-        let live = live.or_else(|| self.lives.come(stream));
+        let live = live.or_else(|| self.lives.come(stream).into_iter().next());
         let live = live.ok_or(Refusal::NoStream)?;
         live.see(who);
-        wait_playable(&live).await?;
+        wait_playable(&live, BEGIN_WAIT_MAX).await?;
         if let Some(number) = query.segment {
             if live.look(|window| Some(window.is_too_far(number, query.part))) == Some(true) {
                 return Err(Refusal::Bad("what is asked for is too far in the future"));
@@ -196,9 +211,9 @@ impl Site {
     }
 }
 
-async fn wait_playable(live: &Live) -> Result<(), Refusal> {
+async fn wait_playable(live: &Live, within: Duration) -> Result<(), Refusal> {
     let playable = |window: &Window| window.is_playable().then_some(());
-    let found = live.when(BEGIN_WAIT_MAX, playable).await;
+    let found = live.when(within, playable).await;
     found.ok_or(Refusal::NoPicture)
 }
 

@@ -1,4 +1,4 @@
-//! Streams that are pushed to others: by RTMP, RTSP or SRT, from the one encode there is.
+//! Streams that are pushed to others: by RTMP, RTSP or SRT, from the encode of full size.
 //!
 //! | room | what for |
 //! |---|---|

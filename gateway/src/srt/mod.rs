@@ -141,10 +141,11 @@ fn begin(connection: Connection, request: &Request, directory: &Directory, seats
     let Ok(StreamId::Read(path)) = StreamId::parse(&request.stream_id) else {
         return;
     };
-    let (Some(channel), Some(seat)) = (directory.find(path), seats.take()) else {
+    let (Some(ladder), Some(seat)) = (directory.find(path), seats.take()) else {
         return;
     };
     let path = path.to_owned();
+    let channel = ladder.channel().clone();
     tokio::spawn(async move {
         viewer::serve(connection, channel.watch(), &path).await;
         drop(seat);

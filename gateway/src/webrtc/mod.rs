@@ -7,6 +7,7 @@
 //! | `offer` | whether an offer's decoders suit the stream: pure |
 //! | `viewer` | one viewer: from the channel to datagrams, without I/O |
 //! | `pace` | what a viewer is sent next, and when: pure |
+//! | `quality` | which encode a viewer is sent: pure |
 //! | `sessions` | a task for each viewer, and which viewer a datagram is from |
 //! | `socket` | the UDP socket |
 //! | `addresses` | where we are found |
@@ -18,6 +19,7 @@
 mod addresses;
 mod offer;
 mod pace;
+mod quality;
 mod reception;
 mod sessions;
 mod socket;

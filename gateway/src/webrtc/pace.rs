@@ -60,7 +60,7 @@ impl Pace {
     }
 
     pub(super) fn step(&self, standing: Standing) -> Step {
-        let late = standing.late > LATE_MAX;
+        let late = self.is_late(standing.late);
         if late && standing.keyframe_ahead {
             Step::Skip
         } else if standing.backlog > BACKLOG_MAX || (late && !self.catching_up) {
@@ -79,6 +79,11 @@ impl Pace {
     pub(super) fn live(&mut self) {
         self.catching_up = false;
         self.fresh = true;
+    }
+
+    /// A viewer who is so late is not sent all any more.
+    pub(super) fn is_late(&self, by: Duration) -> bool {
+        by > LATE_MAX
     }
 
     pub(super) fn is_catching_up(&self) -> bool {

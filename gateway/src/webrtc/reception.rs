@@ -15,6 +15,7 @@ use super::viewer::{House, Refusal, Viewer};
 use super::whep::{self, Problem, Response, Route};
 use crate::directory::Directory;
 use crate::http::Peer;
+use crate::ladder::Rung;
 
 /// Bytes of a body. The offer of a browser has under 10 KB.
 const BODY_BYTES_MAX: usize = 64 << 10;
@@ -65,7 +66,10 @@ impl Reception {
                 self.directory.find(path).ok_or(Problem::NoStream)?;
                 Ok(whep::page())
             }
-            Route::Endpoint { path } => self.begin(path, &text(body).await?).await,
+            Route::Endpoint { path } => {
+                let quality = whep::quality(head.uri.query().unwrap_or_default());
+                self.begin(path, quality, &text(body).await?).await
+            }
             Route::Session { path, name } => {
                 let fragment = self.sessions.offered_by(path, name);
                 let fragment = fragment.ok_or(Problem::NoSession)?;
@@ -82,15 +86,26 @@ impl Reception {
         }
     }
 
-    async fn begin(&self, path: &str, offer: &str) -> Result<Response, Problem> {
-        let channel = self.directory.find(path).ok_or(Problem::NoStream)?;
+    async fn begin(
+        &self,
+        path: &str,
+        quality: Option<&str>,
+        offer: &str,
+    ) -> Result<Response, Problem> {
+        let mut ladder = self.directory.find(path).ok_or(Problem::NoStream)?;
+        if let Some(name) = quality {
+            ladder = ladder.only(name).ok_or_else(|| {
+                let names = ladder.rungs().filter_map(Rung::name);
+                Problem::NoQuality(names.collect())
+            })?;
+        }
         if self.sessions.count() >= VIEWERS_MAX {
             return Err(Problem::Full(VIEWERS_MAX));
         }
-        if !channel.wait_for_picture(PICTURE_WAIT_MAX).await {
+        if !ladder.channel().wait_for_picture(PICTURE_WAIT_MAX).await {
             return Err(Problem::Refused(Refusal::NoPicture));
         }
-        let joined = Viewer::join(offer, &channel, &self.house, Instant::now());
+        let joined = Viewer::join(offer, ladder, &self.house, Instant::now());
         let (viewer, answer) = joined.map_err(Problem::Refused)?;
         let name = self.sessions.begin(viewer, path, &self.socket);
         let name = name.map_err(|error| Problem::Internal(error.to_string()))?;

@@ -224,6 +224,7 @@ impl Drop for Serving {
             reason = self.viewer.leaving().map(tracing::field::display),
             sent = account.sent,
             asked = account.asked,
+            switched = account.switched,
             latency = ?account.latency,
             "a viewer has left"
         );

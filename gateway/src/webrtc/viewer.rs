@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use contract::clock::monotonic_ns;
-use str0m::bwe::Bitrate;
+use str0m::bwe::{Bitrate, BweKind};
 use str0m::change::SdpOffer;
 use str0m::config::{CryptoProvider, DtlsCert};
 use str0m::media::{MediaTime, Mid, Pt};
@@ -16,8 +16,10 @@ use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc, RtcConfig,
 
 use super::offer::{self, ProfileLevel};
 use super::pace::{Pace, Standing, Step};
+use super::quality::{Choice, Look};
 use super::socket::{Datagram, Outbox};
-use crate::channel::{AccessUnit, Channel, Next, Reader};
+use crate::channel::{AccessUnit, Next, Reader};
+use crate::ladder::Ladder;
 use crate::timeline::Timeline;
 
 /// A viewer who has not connected by then goes.
@@ -42,8 +44,12 @@ const ESTIMATE_FACTOR: u64 = 4;
 /// The least estimate to begin with, in bit/s.
 const ESTIMATE_MIN: u64 = 10_000_000;
 
-/// A bit rate is of so much of a group of pictures at least: it begins with the largest.
-const RATE_OVER_MIN_NS: u64 = 500_000_000;
+/// How a viewer fares is looked at so often.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Who goes to another encode begins there with a picture that it has had, if that is so old at
+/// most: encoders take different times, and the next key frame may be as late.
+const BACK_MAX_NS: u64 = 200_000_000;
 
 /// Packets kept in case a viewer asks for them again: two seconds of a stream of 5 Mbit/s.
 const RESEND_PACKETS_MAX: usize = 1024;
@@ -116,7 +122,15 @@ pub(super) struct Viewer {
     leaving: Option<Leaving>,
     /// Access units whose last packet has not left, by RTP time.
     unsent: VecDeque<Unsent>,
-    rate: Rate,
+    ladder: Ladder,
+    /// The rung of `ladder` that is sent.
+    rung: usize,
+    choice: Choice,
+    looked: Instant,
+    /// The estimate of its bandwidth, in bit/s.
+    bandwidth: Option<u64>,
+    /// When the newest picture that was sent was captured.
+    newest_captured_ns: u64,
     account: Account,
 }
 
@@ -134,6 +148,8 @@ pub(super) struct Account {
     pub(super) sent: u64,
     /// Key frames asked for.
     pub(super) asked: u64,
+    /// How often it has gone to another encode.
+    pub(super) switched: u64,
     /// From capture to the last packet, of the newest access unit.
     pub(super) latency: Duration,
 }
@@ -142,10 +158,11 @@ impl Viewer {
     /// Makes a viewer of who offers, and the answer.
     pub(super) fn join(
         offer: &str,
-        channel: &Channel,
+        ladder: Ladder,
         house: &House,
         now: Instant,
     ) -> Result<(Self, String), Refusal> {
+        let channel = ladder.channel();
         let group = channel.group();
         let keyframe = group.first().ok_or(Refusal::NoPicture)?;
         let stream = ProfileLevel::of_stream(&keyframe.data).ok_or(Refusal::NoPicture)?;
@@ -155,9 +172,7 @@ impl Viewer {
             stream: stream.text(),
             offered,
         })?;
-        let mut rate = Rate::default();
-        group.iter().for_each(|unit| rate.count(unit));
-        let estimate = (rate.bits_per_second() * ESTIMATE_FACTOR).max(ESTIMATE_MIN);
+        let estimate = (channel.bits_per_second() * ESTIMATE_FACTOR).max(ESTIMATE_MIN);
 
         let mut rtc = config(house, profile, estimate).build(now);
         for address in &house.addresses {
@@ -192,7 +207,12 @@ impl Viewer {
             connected: false,
             leaving: None,
             unsent: VecDeque::new(),
-            rate,
+            ladder,
+            rung: 0,
+            choice: Choice::new(),
+            looked: now,
+            bandwidth: None,
+            newest_captured_ns: 0,
             account: Account::default(),
         };
         Ok((viewer, answer.to_sdp_string()))
@@ -300,6 +320,9 @@ impl Viewer {
                 self.close(Leaving::Silent);
             }
             Event::Closed => self.close(Leaving::Closed),
+            Event::EgressBitrateEstimate(BweKind::Twcc { estimate, .. }) => {
+                self.bandwidth = Some(estimate.as_u64());
+            }
             Event::KeyframeRequest(_) => {
                 self.account.asked += 1;
                 if self.pace.again(self.began.elapsed()) {
@@ -323,7 +346,12 @@ impl Viewer {
             late: lag.by,
             keyframe_ahead: lag.keyframe_ahead,
         });
+        let late = self.pace.is_late(lag.by) && (step == Step::Skip || !self.pace.is_catching_up());
+        self.look_for_quality(late, now);
+        let switched = self.switch();
         match step {
+            // The first picture of another encode goes out whatever was before.
+            _ if switched => {}
             Step::Hold => return false,
             Step::Send => {}
             Step::Skip => {
@@ -342,6 +370,55 @@ impl Viewer {
                 true
             }
         }
+    }
+
+    /// Chooses the encode by how the viewer fares.
+    fn look_for_quality(&mut self, late: bool, now: Instant) {
+        if self.ladder.is_single() || (!late && now < self.looked + LOOK_INTERVAL) {
+            return;
+        }
+        // Until the smaller one has begun, it is late for the same reason.
+        let late = late && self.choice.rung() == self.rung;
+        self.looked = now;
+        let rates = self.ladder.rungs().map(|rung| {
+            let there = rung.channel.keyframe_captured_ns();
+            there.map_or(0, |_| rung.channel.bits_per_second())
+        });
+        let rates: Vec<u64> = rates.collect();
+        self.choice.look(Look {
+            now: now - self.began,
+            bandwidth: self.bandwidth,
+            late,
+            rates: &rates,
+        });
+    }
+
+    /// Goes to the encode that was chosen, if that has a key frame to go on with; says so.
+    fn switch(&mut self) -> bool {
+        let wanted = self.choice.rung();
+        if wanted == self.rung {
+            return false;
+        }
+        let Some(rung) = self.ladder.get(wanted) else {
+            return false;
+        };
+        let keyframe_ns = rung.channel.keyframe_captured_ns();
+        if keyframe_ns.is_none_or(|at_ns| at_ns + BACK_MAX_NS < self.newest_captured_ns) {
+            return false;
+        }
+        let mut reader = rung.channel.follow();
+        reader.count_for(&mut self.reader);
+        tracing::debug!(
+            from = self.rung,
+            to = wanted,
+            bandwidth = self.bandwidth,
+            "a viewer is sent another quality"
+        );
+        self.reader = reader;
+        self.rung = wanted;
+        self.account.switched += 1;
+        self.pace.begin();
+        true
     }
 
     fn write(&mut self, unit: &AccessUnit, now: Instant) {
@@ -368,9 +445,12 @@ impl Viewer {
             written: now,
             captured_ns: unit.captured_ns,
         });
-        self.rate.count(unit);
+        self.newest_captured_ns = unit.captured_ns;
         if unit.keyframe {
-            let wanted = Bitrate::bps(self.rate.bits_per_second() * 2);
+            // That of the largest, so that room for it is found.
+            let rates = self.ladder.rungs();
+            let rates = rates.map(|rung| rung.channel.bits_per_second());
+            let wanted = Bitrate::bps(rates.max().unwrap_or(0) * 2);
             self.rtc.bwe().set_bitrate(Bitrate::ZERO, wanted);
         }
     }
@@ -452,37 +532,6 @@ fn video(offer: &str, rtc: &Rtc) -> Option<Mid> {
         let media = rtc.media(mid)?;
         media.direction().is_sending().then_some(mid)
     })
-}
-
-/// The bit rate of a stream over its newest group of pictures.
-#[derive(Debug, Default)]
-struct Rate {
-    /// PTS of the key frame, and bytes since.
-    group: Option<(u64, u64)>,
-    bits_per_second: u64,
-}
-
-impl Rate {
-    fn count(&mut self, unit: &AccessUnit) {
-        if let Some((begun_ns, bytes)) = self.group
-            && let Some(ns) = unit
-                .pts_ns
-                .checked_sub(begun_ns)
-                .filter(|ns| *ns >= RATE_OVER_MIN_NS)
-        {
-            let rate = u128::from(bytes) * 8_000_000_000 / u128::from(ns);
-            self.bits_per_second = u64::try_from(rate).unwrap_or(u64::MAX);
-        }
-        let bytes = unit.data.len() as u64;
-        self.group = match self.group {
-            Some((begun_ns, before)) if !unit.keyframe => Some((begun_ns, before + bytes)),
-            _ => Some((unit.pts_ns, bytes)),
-        };
-    }
-
-    fn bits_per_second(&self) -> u64 {
-        self.bits_per_second
-    }
 }
 
 fn nanoseconds(duration: Duration) -> u64 {

@@ -63,6 +63,8 @@ impl<'a> Route<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Problem {
     NoStream,
+    /// There are these.
+    NoQuality(Vec<String>),
     NoSession,
     Method(&'static str),
     MediaType(&'static str),
@@ -77,7 +79,7 @@ pub(super) enum Problem {
 impl Problem {
     fn status(&self) -> StatusCode {
         match self {
-            Self::NoStream | Self::NoSession => StatusCode::NOT_FOUND,
+            Self::NoStream | Self::NoQuality(_) | Self::NoSession => StatusCode::NOT_FOUND,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLong(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -95,6 +97,15 @@ impl Problem {
             Self::NoStream => "no stream is served at this path: see the config's `webrtc` \
                                outputs for the paths there are"
                 .to_owned(),
+            Self::NoQuality(names) if names.is_empty() => {
+                "the stream has no qualities but one: ask without `quality`".to_owned()
+            }
+            Self::NoQuality(names) => {
+                let names = names.join(", ");
+                format!(
+                    "the stream has no such quality: there are {names}, and without `quality` what fits"
+                )
+            }
             Self::NoSession => "this session has ended: POST an offer for another".to_owned(),
             Self::Method(methods) => format!("this can be asked here: {methods}"),
             Self::MediaType(wanted) => format!("send it as `Content-Type: {wanted}`"),
@@ -137,6 +148,12 @@ impl Problem {
         }
         response
     }
+}
+
+/// The encode that a viewer asks for by `quality=360p`, and wants no other.
+pub(super) fn quality(query: &str) -> Option<&str> {
+    let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.find_map(|(key, value)| (key == "quality").then_some(value))
 }
 
 /// Whether a request can be done at all; OPTIONS is answered here.

@@ -218,7 +218,7 @@ impl Rig {
     /// Says that a stream has ended which never had an access unit.
     pub(crate) fn end(&self, name: &str) {
         let mut publisher =
-            PacketPublisher::open(&self.bus, &stream(name), SIZE, 0).expect("a publisher");
+            PacketPublisher::open(&self.bus, &stream(name), SIZE, 1, 0).expect("a publisher");
         publisher.end_of_stream(0).expect("published");
         // Its queue must be there until the gateway has looked into it.
         self.ended.lock().expect("not poisoned").push(publisher);
@@ -262,6 +262,7 @@ fn stream_spec<'a>(
         paths: protocols
             .map(|protocol| (*protocol, name.to_owned()))
             .collect(),
+        qualities: Vec::new(),
         pushes: Vec::new(),
         book,
     }
@@ -284,11 +285,19 @@ pub(crate) enum Picture {
     Bars,
     /// 768x576 at 25 frames a second and 3 Mbit/s, a key frame each two seconds.
     Street,
+    /// 640x480 at 25 frames a second and 2 Mbit/s, a key frame each second.
+    Large,
+    /// The same at 320x240 and 300 kbit/s.
+    Small,
 }
 
 impl Picture {
     fn size(self) -> PixelSize {
         match self {
+            Self::Large => PixelSize {
+                width: 640,
+                height: 480,
+            },
             Self::Street => PixelSize {
                 width: 768,
                 height: 576,
@@ -299,7 +308,7 @@ impl Picture {
 
     fn interval(self) -> Duration {
         match self {
-            Self::Street => 2 * INTERVAL,
+            Self::Street | Self::Large | Self::Small => 2 * INTERVAL,
             _ => INTERVAL,
         }
     }
@@ -329,7 +338,14 @@ fn encoded(picture: Picture) -> &'static [AccessUnit] {
             "key-int-max=50 bitrate=6000",
         )
     });
+    const ZONES: &str = "zone-plate kx2=20 ky2=20 kt=3";
+    static LARGE: LazyLock<Vec<AccessUnit>> =
+        LazyLock::new(|| clip(Picture::Large.size(), ZONES, "key-int-max=25 bitrate=4000"));
+    static SMALL: LazyLock<Vec<AccessUnit>> =
+        LazyLock::new(|| clip(Picture::Small.size(), ZONES, "key-int-max=25 bitrate=600"));
     match picture {
+        Picture::Large => &LARGE,
+        Picture::Small => &SMALL,
         Picture::Street => &STREET,
         Picture::Bars => &BARS,
         Picture::Ball => &BALL,
@@ -409,7 +425,13 @@ enum End {
 
 impl Camera {
     pub(crate) fn start(rig: &Rig, name: &str, picture: Picture) -> Self {
-        Self::publish(rig, name, picture, 0, 0, 0)
+        Self::publish(rig, name, &[picture], 0, 0, 0)
+    }
+
+    /// Shows the same in several encodes, and goes on at a number.
+    pub(crate) fn ladder(rig: &Rig, name: &str, pictures: &[Picture], next_sequence: u64) -> Self {
+        let epoch = u32::try_from(next_sequence).expect("a short test");
+        Self::publish(rig, name, pictures, next_sequence, epoch, 0)
     }
 
     /// Goes on at a number, with a PTS of its own, `before_keyframe` access units before a key frame.
@@ -421,21 +443,23 @@ impl Camera {
     ) -> Self {
         let epoch = u32::try_from(next_sequence).expect("a short test");
         let skip = 25 - before_keyframe;
-        Self::publish(rig, name, Picture::Ball, next_sequence, epoch, skip)
+        Self::publish(rig, name, &[Picture::Ball], next_sequence, epoch, skip)
     }
 
     fn publish(
         rig: &Rig,
         name: &str,
-        picture: Picture,
+        pictures: &[Picture],
         first: u64,
         epoch: u32,
         skip: usize,
     ) -> Self {
-        let units = encoded(picture);
+        let picture = pictures[0];
+        let rungs: Vec<&[AccessUnit]> = pictures.iter().map(|rung| encoded(*rung)).collect();
         let waker = Waker::open(&rig.bus, &WorkerId::Gateway).expect("a waker");
-        let mut publisher = PacketPublisher::open(&rig.bus, &stream(name), picture.size(), epoch)
-            .expect("a publisher");
+        let size = picture.size();
+        let publisher = PacketPublisher::open(&rig.bus, &stream(name), size, pictures.len(), epoch);
+        let mut publisher = publisher.expect("a publisher");
         let (stop, stopped) = sync_channel(1);
         let taken = Arc::<Mutex<Vec<u64>>>::default();
         let captured = Arc::clone(&taken);
@@ -444,7 +468,7 @@ impl Camera {
             // Later producers begin at PTS 0, the first somewhere.
             let mut pts_ns = if epoch == 0 { 3_600_000_000_000 } else { 0 };
             let mut due = Instant::now();
-            for unit in units.iter().cycle().skip(skip) {
+            for index in (0..CLIP_UNITS).cycle().skip(skip) {
                 due += picture.interval();
                 match stopped.recv_timeout(due.saturating_duration_since(Instant::now())) {
                     Err(RecvTimeoutError::Timeout) => {}
@@ -455,19 +479,21 @@ impl Camera {
                     }
                     Ok(End::Killed) | Err(RecvTimeoutError::Disconnected) => break,
                 }
-                let stamp = PacketStamp {
-                    sequence_number: next,
-                    pts_ns,
-                    captured_ns: monotonic_ns(),
-                    keyframe: unit.keyframe,
-                };
-                captured
-                    .lock()
-                    .expect("not poisoned")
-                    .push(stamp.captured_ns);
-                publisher.publish(&stamp, &unit.data).expect("published");
+                let captured_ns = monotonic_ns();
+                captured.lock().expect("not poisoned").push(captured_ns);
+                for (rung, units) in (0..).zip(&rungs) {
+                    let unit = &units[index];
+                    let stamp = PacketStamp {
+                        sequence_number: next,
+                        pts_ns,
+                        captured_ns,
+                        keyframe: unit.keyframe,
+                        rung,
+                    };
+                    publisher.publish(&stamp, &unit.data).expect("published");
+                    next += 1;
+                }
                 waker.wake();
-                next += 1;
                 pts_ns += picture.interval().as_nanos() as u64;
             }
             next

@@ -2,23 +2,29 @@
 //!
 //! `appsrc ! x264enc ! h264parse ! appsink`, with pictures in buffers of a pool:
 //! the one copy of a frame's pixels is from shared memory into such a buffer,
-//! and drawing happens there. Access units are handed out on the encoder's own
+//! and drawing happens there. A smaller encode is a pipeline of its own that is given the same
+//! buffer and scales it on its own thread ([`ladder`]). Access units are handed out on the encoder's own
 //! thread as soon as they exist. At most [`INSIDE_MAX`] pictures are inside; then
 //! [`Encoder::push`] waits, and backpressure goes to the bus.
 
+mod format;
+pub mod ladder;
 pub mod timeline;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use contract::geometry::I420Layout;
-use contract::spec::EncodeSpec;
-use frame_bus::ColourMatrix;
+use contract::geometry::PixelSize;
+use contract::spec::{EncodeSpec, quality_name};
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app::{AppSink, AppSinkCallbacks, AppSrc};
 use gstreamer_video as gst_video;
+
+pub use format::PictureFormat;
+
+use format::{nominal_rate, picture_caps, picture_pool};
 
 /// Pictures inside the pipeline: one in the encoder and one waiting, so that it never idles
 /// while the next is drawn.
@@ -29,8 +35,6 @@ const SILENCE_MAX: Duration = Duration::from_secs(5);
 const ERROR_CHECK: Duration = Duration::from_millis(100);
 /// Pictures kept back at the start to learn the frame rate from.
 const PROBED: usize = 3;
-/// Frames a second until two frames are known.
-const FPS_UNKNOWN: f64 = 30.0;
 /// Key frames are asked for by time, not counted, so that the encoder's own count must not matter.
 const KEYFRAME_COUNT_MAX: u32 = 1 << 20;
 
@@ -79,16 +83,21 @@ pub fn check(spec: &EncodeSpec) -> Result<(), EncodeError> {
     for element in ["appsrc", "appsink", "h264parse", "x264enc"] {
         make(element)?;
     }
-    encoder_element(spec).map(drop)
+    if !spec.qualities.is_empty() {
+        make("videoscale")?;
+    }
+    encoder_element(spec, spec.bitrate_kbps).map(drop)
 }
 
-/// The size and colours of the pictures to come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PictureFormat {
-    /// How they lie in memory.
-    pub layout: I420Layout,
-    /// How to make colours of them.
-    pub matrix: ColourMatrix,
+/// The settings in a line: `x264 ultrafast, 3000 kbit/s, 360p 700 kbit/s`.
+#[must_use]
+pub fn described(spec: &EncodeSpec) -> String {
+    let mut text = format!("x264 {}, {} kbit/s", spec.preset, spec.bitrate_kbps);
+    for quality in &spec.qualities {
+        let name = quality_name(quality.height);
+        text.push_str(&format!(", {name} {} kbit/s", quality.bitrate_kbps));
+    }
+    text
 }
 
 /// One encoded picture. Cloning shares its bytes.
@@ -100,6 +109,8 @@ pub struct AccessUnit {
     pub pts_ns: u64,
     /// It can be decoded without any other.
     pub keyframe: bool,
+    /// Which encode of the stream it is of: 0 is that of full size.
+    pub rung: u8,
 }
 
 /// A picture on its way into the encoder.
@@ -123,6 +134,28 @@ impl Picture {
             .map_err(|error| EncodeError::pipeline("a picture", &error))?;
         Ok(change(map.as_mut_slice()))
     }
+
+    /// Gives it its time. One that is shared has it already.
+    fn stamp(&mut self, pts_ns: u64) {
+        if let Some(buffer) = self.buffer.get_mut() {
+            buffer.set_pts(gst::ClockTime::from_nseconds(pts_ns));
+        }
+    }
+
+    /// The same picture for another encoder: nothing is copied.
+    fn share(&self) -> Self {
+        Self {
+            buffer: self.buffer.clone(),
+        }
+    }
+}
+
+/// An encode that is smaller than the pictures it is given.
+#[derive(Debug, Clone, Copy)]
+struct Smaller {
+    rung: u8,
+    size: PixelSize,
+    bitrate_kbps: u32,
 }
 
 /// The times of the pictures inside the pipeline, oldest first.
@@ -174,15 +207,27 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// Makes the pipeline; `output` is called for each access unit, on the encoder's thread.
+    /// Makes the pipeline of the encode of full size; `output` is called for each access unit, on
+    /// the encoder's thread.
     ///
     /// # Errors
     /// When an element is missing or refuses its settings.
     pub fn new(
         spec: &EncodeSpec,
         format: PictureFormat,
+        output: impl FnMut(AccessUnit) + Send + 'static,
+    ) -> Result<Self, EncodeError> {
+        Self::build(spec, None, format, output)
+    }
+
+    fn build(
+        spec: &EncodeSpec,
+        smaller: Option<Smaller>,
+        format: PictureFormat,
         mut output: impl FnMut(AccessUnit) + Send + 'static,
     ) -> Result<Self, EncodeError> {
+        let rung = smaller.map_or(0, |smaller| smaller.rung);
+        let bitrate_kbps = smaller.map_or(spec.bitrate_kbps, |smaller| smaller.bitrate_kbps);
         let source = AppSrc::builder()
             .is_live(true)
             .format(gst::Format::Time)
@@ -204,7 +249,7 @@ impl Encoder {
                 AppSinkCallbacks::builder()
                     .new_sample(move |sink| {
                         let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-                        let unit = access_unit(&sample).ok_or(gst::FlowError::Error)?;
+                        let unit = access_unit(&sample, rung).ok_or(gst::FlowError::Error)?;
                         leaving.leave(unit.pts_ns);
                         output(unit);
                         Ok(gst::FlowSuccess::Ok)
@@ -212,14 +257,17 @@ impl Encoder {
                     .build(),
             )
             .build();
-        let encoder = encoder_element(spec)?;
+        let scaler = smaller.map(|smaller| scaler(smaller.size)).transpose()?;
+        let encoder = encoder_element(spec, bitrate_kbps)?;
         let parser = make("h264parse")?;
         parser.set_property("config-interval", -1);
         let pipeline = gst::Pipeline::new();
-        let chain = [source.upcast_ref(), &encoder, &parser, sink.upcast_ref()];
+        let mut chain: Vec<&gst::Element> = vec![source.upcast_ref()];
+        chain.extend(scaler.iter().flatten());
+        chain.extend([&encoder, &parser, sink.upcast_ref()]);
         pipeline
-            .add_many(chain)
-            .and_then(|()| gst::Element::link_many(chain))
+            .add_many(&chain)
+            .and_then(|()| gst::Element::link_many(&chain))
             .map_err(|error| EncodeError::pipeline("its elements do not fit", &error))?;
         Ok(Self {
             pool: picture_pool(&format)?,
@@ -258,7 +306,8 @@ impl Encoder {
     ///
     /// # Errors
     /// When the pipeline has failed or hangs.
-    pub fn push(&mut self, picture: Picture, pts_ns: u64) -> Result<(), EncodeError> {
+    pub fn push(&mut self, mut picture: Picture, pts_ns: u64) -> Result<(), EncodeError> {
+        picture.stamp(pts_ns);
         if self.running {
             return self.submit(picture, pts_ns);
         }
@@ -324,7 +373,7 @@ impl Encoder {
         Ok(())
     }
 
-    fn submit(&mut self, mut picture: Picture, pts_ns: u64) -> Result<(), EncodeError> {
+    fn submit(&mut self, picture: Picture, pts_ns: u64) -> Result<(), EncodeError> {
         self.wait_for_room()?;
         if self.keyframe_due(pts_ns) {
             // Serialised with the pictures: it speaks of the one pushed next.
@@ -336,9 +385,6 @@ impl Encoder {
         }
         self.last_pts_ns = Some(pts_ns);
         self.inside.enter(pts_ns);
-        if let Some(buffer) = picture.buffer.get_mut() {
-            buffer.set_pts(gst::ClockTime::from_nseconds(pts_ns));
-        }
         self.source
             .push_buffer(picture.buffer)
             .map(drop)
@@ -430,7 +476,24 @@ fn make(element: &'static str) -> Result<gst::Element, EncodeError> {
         .map_err(|_| EncodeError::Missing { element, package })
 }
 
-fn encoder_element(spec: &EncodeSpec) -> Result<gst::Element, EncodeError> {
+/// Scales pictures to this size, with every pixel of a large picture looked at.
+fn scaler(size: PixelSize) -> Result<[gst::Element; 2], EncodeError> {
+    let scale = make("videoscale")?;
+    scale.set_property_from_str("method", "bilinear2");
+    // The size is even, and so maybe not quite of the same aspect.
+    scale.set_property("add-borders", false);
+    let filter = make("capsfilter")?;
+    let side = |pixels: u32| i32::try_from(pixels).unwrap_or(i32::MAX);
+    let caps = gst::Caps::builder("video/x-raw")
+        .field("width", side(size.width))
+        .field("height", side(size.height))
+        .field("pixel-aspect-ratio", gst::Fraction::new(1, 1))
+        .build();
+    filter.set_property("caps", caps);
+    Ok([scale, filter])
+}
+
+fn encoder_element(spec: &EncodeSpec, bitrate_kbps: u32) -> Result<gst::Element, EncodeError> {
     let encoder = make("x264enc")?;
     let presets = encoder
         .find_property("speed-preset")
@@ -441,85 +504,20 @@ fn encoder_element(spec: &EncodeSpec) -> Result<gst::Element, EncodeError> {
     }
     encoder.set_property_from_str("speed-preset", &spec.preset);
     encoder.set_property_from_str("tune", "zerolatency");
-    encoder.set_property("bitrate", spec.bitrate_kbps.clamp(1, 2_048_000));
+    encoder.set_property("bitrate", bitrate_kbps.clamp(1, 2_048_000));
     encoder.set_property("threads", spec.threads.min(64));
     encoder.set_property("key-int-max", KEYFRAME_COUNT_MAX);
     encoder.set_property("bframes", 0_u32);
+    if !spec.qualities.is_empty() {
+        // Key frames of its own choice would not be those of the other encodes.
+        encoder.set_property("option-string", "scenecut=0");
+    }
     // Containers and RTP mark the borders of access units themselves.
     encoder.set_property("aud", false);
     Ok(encoder)
 }
 
-fn picture_caps(format: &PictureFormat, rate: gst::Fraction) -> gst::Caps {
-    let size = format.layout.size;
-    let side = |pixels: u32| i32::try_from(pixels).unwrap_or(i32::MAX);
-    gst::Caps::builder("video/x-raw")
-        .field("format", "I420")
-        .field("width", side(size.width))
-        .field("height", side(size.height))
-        .field("framerate", rate)
-        .field("pixel-aspect-ratio", gst::Fraction::new(1, 1))
-        .field("interlace-mode", "progressive")
-        .field(
-            "colorimetry",
-            match format.matrix {
-                ColourMatrix::Bt601 => "bt601",
-                ColourMatrix::Bt709 => "bt709",
-            },
-        )
-        .build()
-}
-
-/// Buffers are recycled: at 1080p a fresh one a frame would be 3 MB of page faults each.
-fn picture_pool(format: &PictureFormat) -> Result<gst::BufferPool, EncodeError> {
-    let caps = picture_caps(format, gst::Fraction::new(0, 1));
-    let size = u32::try_from(format.layout.bytes).unwrap_or(u32::MAX);
-    let info = gst_video::VideoInfo::from_caps(&caps)
-        .map_err(|error| EncodeError::pipeline("its picture format", &error))?;
-    if info.size() != format.layout.bytes {
-        let reason = format!(
-            "GStreamer lays {} out in {} bytes, the bus in {}",
-            format.layout.size,
-            info.size(),
-            format.layout.bytes
-        );
-        return Err(EncodeError::pipeline("its picture format", &reason));
-    }
-    let pool = gst::BufferPool::new();
-    let mut config = pool.config();
-    // No bound of its own: `Inside` and the probe bound what exists.
-    config.set_params(Some(&caps), size, 0, 0);
-    pool.set_config(config)
-        .and_then(|()| pool.set_active(true))
-        .map_err(|error| EncodeError::pipeline("its picture pool", &error))?;
-    Ok(pool)
-}
-
-/// x264's rate control counts frames, so it must know how many make a second. The shortest
-/// distance is the nominal one: frames may be missing, but none come between two others.
-fn nominal_rate(times_ns: &[u64]) -> gst::Fraction {
-    let gaps = times_ns
-        .windows(2)
-        .map(|pair| pair[1].saturating_sub(pair[0]));
-    #[expect(clippy::cast_precision_loss, reason = "a gap of a few milliseconds")]
-    let fps = gaps
-        .filter(|gap| *gap > 0)
-        .min()
-        .map_or(FPS_UNKNOWN, |gap| 1e9 / gap as f64)
-        .clamp(1.0, 240.0);
-    // Timestamps in whole milliseconds make 33 of 33.3.
-    let whole = fps.round();
-    let fps = if (fps - whole).abs() < 0.02 * whole {
-        whole
-    } else {
-        fps
-    };
-    #[expect(clippy::cast_possible_truncation, reason = "at most 240 000")]
-    let thousandths = (fps * 1000.0).round() as i32;
-    gst::Fraction::new(thousandths, 1000)
-}
-
-fn access_unit(sample: &gst::Sample) -> Option<AccessUnit> {
+fn access_unit(sample: &gst::Sample, rung: u8) -> Option<AccessUnit> {
     let mut buffer = sample.buffer_owned()?;
     // x264enc shifts its timestamps by 1000 hours to have room for reordering, and its segment with them.
     let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
@@ -536,26 +534,13 @@ fn access_unit(sample: &gst::Sample) -> Option<AccessUnit> {
         buffer,
         pts_ns: pts.nseconds(),
         keyframe,
+        rung,
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const MS: u64 = 1_000_000;
-
-    #[test]
-    fn the_rate_is_that_of_the_closest_frames() {
-        let rate =
-            |times: &[u64]| nominal_rate(&times.iter().map(|ms| ms * MS).collect::<Vec<_>>());
-        assert_eq!(rate(&[]), gst::Fraction::new(30, 1));
-        assert_eq!(rate(&[7]), gst::Fraction::new(30, 1));
-        assert_eq!(rate(&[0, 33, 67]), gst::Fraction::new(30, 1));
-        assert_eq!(rate(&[0, 200, 300]), gst::Fraction::new(10, 1));
-        assert_eq!(rate(&[0, 400, 800]), gst::Fraction::new(5, 2));
-        assert_eq!(rate(&[0, 100_000]), gst::Fraction::new(1, 1));
-    }
 
     #[test]
     fn a_wrong_preset_is_named() {
@@ -564,6 +549,7 @@ mod tests {
             bitrate_kbps: 1000,
             keyframe_interval_ms: 2000,
             threads: 1,
+            qualities: Vec::new(),
         };
         let error = check(&spec).expect_err("no such preset");
         assert_eq!(error, EncodeError::Preset("quick".to_owned()));

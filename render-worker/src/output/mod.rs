@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use contract::clock::{monotonic_ns, wall_ms};
 use contract::control::FromWorker;
+use contract::spec::QualitySpec;
 use frame_bus::{BusError, PacketPublisher, PacketStamp, Waker};
 
 use crate::encode::AccessUnit;
@@ -83,7 +84,8 @@ struct State {
     /// Time of the newest access unit.
     newest: Option<PictureInfo>,
     bus_error: Option<BusError>,
-    pending: VecDeque<PictureInfo>,
+    /// Pictures inside the encoder of each rung.
+    pending: [VecDeque<PictureInfo>; QualitySpec::MAX + 1],
     latency: ShownLatency,
 }
 
@@ -97,30 +99,36 @@ impl Output {
         }
     }
 
-    /// A picture is about to be handed to the encoder. True when it shall be a key frame, for
+    /// A picture is about to be handed to the encoders. True when it shall be a key frame, for
     /// another file begins with it.
     pub(crate) fn expect(&self, picture: PictureInfo) -> bool {
         let mut state = lock(&self.state);
-        if state.pending.len() == PENDING_MAX {
-            state.pending.pop_front();
+        // Those of a rung that there is not, or not any more, are displaced by others.
+        for pending in &mut state.pending {
+            if pending.len() == PENDING_MAX {
+                pending.pop_front();
+            }
+            pending.push_back(picture);
         }
-        state.pending.push_back(picture);
         let recorder = state.recorder.as_mut();
         recorder.is_some_and(|recorder| recorder.wants_keyframe(picture.pts_ns))
     }
 
-    /// An access unit has left the encoder.
+    /// An access unit has left an encoder. Only those of full size are recorded.
     pub(crate) fn take(&self, unit: AccessUnit) {
         let now_ns = monotonic_ns();
         let state = &mut *lock(&self.state);
-        let picture = state.picture_of(unit.pts_ns).unwrap_or(PictureInfo {
+        let rung = unit.rung;
+        let picture = state.picture_of(&unit).unwrap_or(PictureInfo {
             pts_ns: unit.pts_ns,
             source_pts_ns: unit.pts_ns,
             captured_ns: now_ns,
             wall_ms: wall_ms(),
         });
         let latency_us = now_ns.saturating_sub(picture.captured_ns) / 1000;
-        state.latency.record(latency_us, now_ns);
+        if rung == 0 {
+            state.latency.record(latency_us, now_ns);
+        }
         // Counted before it is published: a number is then never used twice, not even by
         // the successor of a worker that was killed between the two.
         let sequence_number = {
@@ -130,7 +138,9 @@ impl Output {
                 counters.encoded += 1;
                 counters.encoded_bytes += unit.buffer.size() as u64;
             });
-            book.record_latency_us(latency_us);
+            if rung == 0 {
+                book.record_latency_us(latency_us);
+            }
             sequence_number
         };
         if let Some(restream) = &mut state.restream {
@@ -139,12 +149,13 @@ impl Output {
                 pts_ns: unit.pts_ns,
                 captured_ns: picture.captured_ns,
                 keyframe: unit.keyframe,
+                rung,
             };
             if let Err(error) = restream.publish(&stamp, &unit) {
                 state.bus_error = Some(error);
             }
         }
-        if !state.record(&Encoded { unit, picture }, now_ns) {
+        if rung > 0 || !state.record(&Encoded { unit, picture }, now_ns) {
             lock(&self.book).update(|counters| counters.unrecorded_off += 1);
         }
     }
@@ -324,13 +335,14 @@ impl Restream {
 impl State {
     /// The picture of this access unit. Pictures that the encoder left out are forgotten on
     /// the way.
-    fn picture_of(&mut self, pts_ns: u64) -> Option<PictureInfo> {
-        while let Some(picture) = self.pending.front().copied() {
-            if picture.pts_ns > pts_ns {
+    fn picture_of(&mut self, unit: &AccessUnit) -> Option<PictureInfo> {
+        let pending = self.pending.get_mut(usize::from(unit.rung))?;
+        while let Some(picture) = pending.front().copied() {
+            if picture.pts_ns > unit.pts_ns {
                 return None;
             }
-            self.pending.pop_front();
-            if picture.pts_ns == pts_ns {
+            pending.pop_front();
+            if picture.pts_ns == unit.pts_ns {
                 return Some(picture);
             }
         }

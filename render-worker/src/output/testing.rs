@@ -17,6 +17,7 @@ fn of_buffer(pts_ns: u64, keyframe: bool, buffer: gstreamer::Buffer) -> Encoded 
             buffer,
             pts_ns,
             keyframe,
+            rung: 0,
         },
         picture: PictureInfo {
             pts_ns,

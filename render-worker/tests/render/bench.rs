@@ -92,7 +92,9 @@ impl Bench {
         let model = &render.models[0].model;
         let results =
             ResultPublisher::open(&bus, &render.frames, model, Finds::Objects).expect("a model");
-        let packets = PacketSubscriber::open(&bus, &stream()).expect("a gateway");
+        let qualities = render.encode.iter().map(|encode| encode.qualities.len());
+        let rungs = 1 + qualities.sum::<usize>();
+        let packets = PacketSubscriber::open(&bus, &stream(), rungs).expect("a gateway");
         let waker = Waker::open(&bus, &spec.worker).expect("a waker");
         Self {
             directory,
@@ -308,6 +310,7 @@ fn render_spec(root: &Root, policy: QueuePolicy) -> RenderSpec {
             bitrate_kbps: 500,
             keyframe_interval_ms: 1000,
             threads: 1,
+            qualities: Vec::new(),
         }),
         record: Some(RecordSpec {
             directory: "recordings".into(),

@@ -24,6 +24,7 @@ fn spec() -> EncodeSpec {
         bitrate_kbps: 500,
         keyframe_interval_ms: 2000,
         threads: 1,
+        qualities: Vec::new(),
     }
 }
 

@@ -6,4 +6,5 @@ mod best_shots;
 mod encode;
 mod life;
 mod live;
+mod qualities;
 mod video;

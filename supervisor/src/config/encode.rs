@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
+use contract::geometry::PixelSize;
 use contract::spec::EncodeSpec;
 
-use super::Bitrate;
+use super::qualities::QUALITY;
 use super::reader::Fields;
 use super::table::{Absent, Key, Kind, Section};
+use super::{Bitrate, QualityConfig};
 
 /// The keys of `encode`.
 pub(super) const ENCODE: Section = Section {
     name: "encode",
-    doc: "H.264 encoder settings. One encoder serves all outputs of a stream.",
+    doc: "H.264 encoder settings. One encoder serves all outputs of a stream, and one more for each of its `qualities`.",
     keys: &[
         Key {
             name: "preset",
@@ -37,11 +39,17 @@ pub(super) const ENCODE: Section = Section {
             kind: Kind::Integer(1, 64),
             absent: Absent::Default("1"),
         },
+        Key {
+            name: "qualities",
+            doc: "Smaller encodes of the same picture for viewers whose network is slow: `[480p, 240p]`. At most three; recordings and pushes have the full size.",
+            kind: Kind::List(&Kind::HeightOr(&QUALITY)),
+            absent: Absent::Optional,
+        },
     ],
 };
 
 /// H.264 encoder settings of a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EncodeConfig {
     /// Quality against processor time.
     pub preset: Preset,
@@ -51,19 +59,29 @@ pub struct EncodeConfig {
     pub keyframe_interval: Duration,
     /// Encoder threads, 1 to 64.
     pub threads: u32,
+    /// Smaller encodes, the largest first; none where nobody is served.
+    pub qualities: Vec<QualityConfig>,
 }
 
 impl EncodeConfig {
-    pub(super) fn read(fields: &Fields<'_>) -> Option<Self> {
+    /// `size` bounds the picture; `is_served`: there are viewers, for whom alone smaller encodes
+    /// are made.
+    pub(super) fn read(
+        fields: &Fields<'_>,
+        size: Option<PixelSize>,
+        is_served: bool,
+    ) -> Option<Self> {
         let preset = fields.choice("preset").and_then(Preset::named);
         let bitrate = fields.bitrate("bitrate");
         let keyframe_interval = fields.duration("keyframe_interval");
         let threads = fields.integer("threads");
+        let qualities = QualityConfig::read_all(fields, size, bitrate);
         Some(Self {
             preset: preset?,
             bitrate: bitrate?,
             keyframe_interval: keyframe_interval?,
             threads: threads?,
+            qualities: qualities.filter(|_| is_served).unwrap_or_default(),
         })
     }
 
@@ -76,6 +94,7 @@ impl EncodeConfig {
             keyframe_interval_ms: u32::try_from(self.keyframe_interval.as_millis())
                 .unwrap_or(u32::MAX),
             threads: self.threads,
+            qualities: self.qualities.iter().map(QualityConfig::spec).collect(),
         }
     }
 }

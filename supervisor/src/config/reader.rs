@@ -17,6 +17,7 @@ use contract::name::NameError;
 use dsl::Diagnostic;
 use dsl::yaml::{Entry, Node, Value};
 
+use super::QualityConfig;
 use super::code;
 use super::files::{FileKind, SourceFile};
 use super::redact::redact;
@@ -178,6 +179,23 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Reports that `what` is not of this kind.
+    pub(super) fn report_wrong(&self, kind: &Kind, what: &str, node: &Node, code: &'static str) {
+        let expected = kind.expected();
+        let written = self.as_written(&node.span);
+        let found = match &node.value {
+            Value::Scalar(_) => format!("`{written}`"),
+            Value::Sequence(_) | Value::Mapping(_) => node.kind().to_owned(),
+        };
+        let message = format!("{what} must be {expected}, not {found}");
+        let problem = self.problem(code, &node.span, message);
+        let meant = node.as_scalar().and_then(|_| kind.meant(&written));
+        self.report(match meant {
+            Some(text) => problem.helped(format!("did you mean `{text}`?")),
+            None => problem,
+        });
+    }
+
     /// A text as a name.
     pub(super) fn name<T>(&self, text: &str, span: &Range<usize>, bytes_max: usize) -> Option<T>
     where
@@ -314,20 +332,8 @@ impl<'a> Fields<'a> {
     }
 
     fn report_wrong(&self, key: &Key, node: &Node, code: &'static str) {
-        let reader = self.reader;
-        let expected = key.kind.expected();
-        let written = reader.as_written(&node.span);
-        let found = match &node.value {
-            Value::Scalar(_) => format!("`{written}`"),
-            Value::Sequence(_) | Value::Mapping(_) => node.kind().to_owned(),
-        };
-        let message = format!("`{}` must be {expected}, not {found}", key.name);
-        let problem = reader.problem(code, &node.span, message);
-        let meant = node.as_scalar().and_then(|_| key.kind.meant(&written));
-        reader.report(match meant {
-            Some(text) => problem.helped(format!("did you mean `{text}`?")),
-            None => problem,
-        });
+        let what = format!("`{}`", key.name);
+        self.reader.report_wrong(&key.kind, &what, node, code);
     }
 
     /// A text.
@@ -379,6 +385,11 @@ impl<'a> Fields<'a> {
     /// A size in pixels.
     pub(super) fn size(&self, name: &str) -> Option<PixelSize> {
         self.value(name, |text, _| text.parse().ok())
+    }
+
+    /// The height of a picture, in pixels.
+    pub(super) fn height(&self, name: &str) -> Option<u32> {
+        self.value(name, |text, _| QualityConfig::read_height(text))
     }
 
     /// Bits a second.
@@ -488,6 +499,7 @@ impl<'a> Fields<'a> {
                 Kind::Fraction => drop(self.fraction(key.name)),
                 Kind::Duration(..) => drop(self.duration(key.name)),
                 Kind::Size => drop(self.size(key.name)),
+                Kind::Height => drop(self.height(key.name)),
                 Kind::Bitrate => drop(self.bitrate(key.name)),
                 Kind::Bytes => drop(self.bytes(key.name)),
                 Kind::Address => drop(self.address(key.name)),
@@ -502,6 +514,8 @@ impl<'a> Fields<'a> {
                     }
                 }
                 Kind::Map(_) => drop(self.map(key.name)),
+                // Only in lists, whose items are read by who knows them.
+                Kind::HeightOr(_) => {}
                 Kind::List(_) | Kind::Polygons => drop(self.list(key.name)),
                 Kind::Channels(..) => drop(self.channels(key.name)),
                 Kind::TextOrList => {}

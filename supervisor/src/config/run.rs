@@ -12,6 +12,7 @@ use dsl::yaml::{Entry, Node};
 use super::expand::WrittenStream;
 use super::gateway::GATEWAY;
 use super::model::MODEL;
+use super::qualities;
 use super::reader::{Fields, Reader};
 use super::record;
 use super::redact::redact;
@@ -265,6 +266,7 @@ fn read_streams(
         }
     }
     record::check_kept(reader, &written, &streams);
+    qualities::check_paths(reader, &written, &streams);
     streams
 }
 

@@ -105,6 +105,11 @@ fn kind(kind: &Kind, definitions: &mut Map<String, Value>) -> Value {
             json!({ "type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h)$|\$\{" })
         }
         Kind::Size => json!({ "type": "string", "pattern": r"^[0-9]{2,4}x[0-9]{2,4}$|\$\{" }),
+        Kind::Height => json!({ "type": "string", "pattern": r"^[0-9]{2,4}p$|\$\{" }),
+        Kind::HeightOr(section) => {
+            let height = self::kind(&Kind::Height, definitions);
+            json!({ "anyOf": [height, reference(section, definitions)] })
+        }
         Kind::Bitrate => {
             json!({ "type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?[kM]$|\$\{" })
         }

@@ -414,7 +414,7 @@ impl StreamConfig {
         } else {
             fields
                 .section("encode")
-                .and_then(|encode| EncodeConfig::read(&encode))
+                .and_then(|encode| EncodeConfig::read(&encode, size, !outputs.served.is_empty()))
         };
         let store = fields
             .section("store")

@@ -71,6 +71,10 @@ pub(super) enum Kind {
     Duration(u64, u64),
     /// A size in pixels.
     Size,
+    /// The height of a picture.
+    Height,
+    /// The same, or a mapping with known keys.
+    HeightOr(&'static Section),
     /// Bits a second.
     Bitrate,
     /// A size of stored data.
@@ -118,6 +122,11 @@ impl Kind {
                 "a size in pixels like `768x576`, each side from 16 to {}",
                 contract::geometry::SIDE_MAX
             ),
+            Self::Height => "a height like `360p`, an even number of pixels from 64".to_owned(),
+            Self::HeightOr(_) => {
+                "a height like `360p`, an even number of pixels from 64, or a mapping (`key: value`)"
+                    .to_owned()
+            }
             Self::Bitrate => "a bit rate like `800k` or `3M`, from 50k to 100M".to_owned(),
             Self::Bytes => "a size like `500MB` or `10GB`, from 1MB to 100TB".to_owned(),
             Self::Address => "an IP address like `127.0.0.1` or `0.0.0.0`".to_owned(),
@@ -144,6 +153,7 @@ impl Kind {
             Self::IntegerOr(_, _, word) => dsl::suggest(written, std::iter::once(*word)),
             Self::SectionOr(_, word) => dsl::suggest(written, std::iter::once(*word)),
             Self::Duration(..) if is_number => Some(format!("{written}s")),
+            Self::Height | Self::HeightOr(_) if is_number => Some(format!("{written}p")),
             Self::Bitrate if is_number => Some(format!("{written}k")),
             Self::Bytes => written
                 .strip_suffix(['M', 'G', 'T'])

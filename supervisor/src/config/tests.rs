@@ -44,7 +44,7 @@ fn what_is_not_written_is_the_default() {
     assert_eq!(stream.no_frame_timeout, Duration::from_secs(10));
     assert_eq!(stream.priority, 1);
     assert!(stream.hardware_decoder && stream.store_detections && stream.overlay.boxes);
-    let encode = stream.encode.expect("there is an output");
+    let encode = stream.encode.as_ref().expect("there is an output");
     assert_eq!(encode.preset.as_str(), "ultrafast");
     assert_eq!((encode.bitrate.kbps(), encode.threads), (3000, 1));
     assert!(stream.rules.is_none() && stream.infer.is_empty());
@@ -166,7 +166,7 @@ streams:
     assert_eq!((a.motion.threshold, a.motion.mask.len()), (30, 1));
     assert!((a.tracker.iou.get() - 0.3).abs() < 1e-6);
     assert!(!a.overlay.trails && !a.hardware_decoder && !a.store_detections);
-    let encode = a.encode.expect("it has outputs").spec();
+    let encode = a.encode.as_ref().expect("it has outputs").spec();
     assert_eq!(
         (encode.preset.as_str(), encode.bitrate_kbps),
         ("fast", 2500)
@@ -284,4 +284,23 @@ streams:
     assert_eq!(video.max_age, Some(Duration::from_secs(7 * 24 * 3600)));
     assert_eq!(video.max_size.map(ByteSize::bytes), Some(50_000_000_000));
     assert_eq!(kept.get(Path::new("/data")), None, "without a bound");
+}
+
+#[test]
+fn qualities_are_sorted_and_have_fewer_bits_the_smaller_they_are() {
+    const TEXT: &str = "run: a
+defaults: {encode: {bitrate: 4M, qualities: [240p, {height: 480p, bitrate: 1.5M}]}}
+streams:
+  shown: {source: 'test:ball', size: 1280x720, outputs: [{rtsp: a}]}
+  kept: {source: 'test:ball', size: 1280x720, outputs: [{record: a}]}
+";
+    let run = read(TEXT);
+    let qualities = |name: &str| {
+        let encode = run.streams[&name.parse().expect("a name")].encode.as_ref();
+        let qualities = encode.expect("it has outputs").spec().qualities;
+        let pairs = qualities.iter().map(|one| (one.height, one.bitrate_kbps));
+        pairs.collect::<Vec<_>>()
+    };
+    assert_eq!(qualities("shown"), [(480, 1500), (240, 770)]);
+    assert_eq!(qualities("kept"), [], "nobody could see them");
 }

@@ -12,6 +12,7 @@ mod matrix;
 mod models;
 mod overload;
 mod privacy;
+mod qualities;
 mod recordings;
 mod reload;
 mod rules_on_clip;

@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use testkit::browser::Browser;
@@ -388,9 +389,14 @@ struct Viewer {
 impl Viewer {
     /// Waits for his last picture, and counts those with a box; what he says when there is none.
     fn boxes(mut self) -> Result<usize, String> {
-        self.process.wait(STATE_TIMEOUT);
+        // An HLS player of GStreamer's goes on when its pipeline has ended.
+        let enough = (PICTURES * 3 * WIDTH * HEIGHT) as u64;
+        wait_until(STATE_TIMEOUT, || {
+            let written = fs::metadata(&self.path).map_or(0, |file| file.len());
+            written >= enough || self.process.wait(Duration::ZERO).is_some()
+        });
         let pictures = fs::read(&self.path).unwrap_or_default();
-        let pictures = pictures.chunks_exact(3 * WIDTH * HEIGHT);
+        let pictures = pictures.chunks_exact(3 * WIDTH * HEIGHT).take(PICTURES);
         let boxed: Vec<_> = pictures
             .clone()
             .filter(|picture| has_box(picture))

@@ -124,6 +124,16 @@ fn each_change_disturbs_as_little_as_it_can() {
             &["model people is warmed in a new process, which takes over: file"],
         ),
         (
+            &[(
+                "outputs: [{rtsp: yard}]",
+                "outputs: [{rtsp: yard}]\n    encode: {qualities: [120p]}",
+            )],
+            &[
+                "render-yard goes on with another spec: encode",
+                "gateway goes on with another spec: stream yard changes",
+            ],
+        ),
+        (
             &[("outputs: [{rtsp: yard}]", "outputs: [{record: yard}]")],
             &[
                 "render-yard goes on with another spec: outputs",
