@@ -11,6 +11,7 @@ use contract::geometry::{I420Layout, PixelSize};
 use contract::spec::FrameServiceSpec;
 use nix::sys::statvfs::statvfs;
 
+use crate::chunks::{CHUNK_BYTES_MAX, CHUNKS_DEPTH};
 use crate::error::BusError;
 use crate::findings;
 use crate::frames::{LOANED_MAX, SLOT_ALIGNMENT};
@@ -49,6 +50,14 @@ pub fn result_bytes(finds: Finds) -> u64 {
 #[must_use]
 pub fn packet_bytes(size: PixelSize) -> u64 {
     (2 * (PACKETS_DEPTH as u64 + 2) + 1) * (packet_bytes_max(size) as u64 + 64) + SERVICE_BYTES
+}
+
+/// Bytes the chunks of one stream that is published to the gateway can take at most.
+#[must_use]
+pub fn chunk_bytes() -> u64 {
+    // Two subscribers with full queues, what is kept for one that comes later, and one being made.
+    let slots = 2 * (CHUNKS_DEPTH as u64 + 2) + CHUNKS_DEPTH as u64 + 1;
+    slots * (CHUNK_BYTES_MAX as u64 + 64) + SERVICE_BYTES
 }
 
 /// Checks that so many bytes are free where shared memory lies.

@@ -29,6 +29,7 @@ fn open_service(bus: &Bus, stream: &StreamName) -> Result<BytesService<PacketHea
             alignment: 64,
             overflow: true,
             buffer: PACKETS_DEPTH,
+            history: 0,
             held: 1,
             // The second is a restarted gateway whose dead self is not cleaned up yet.
             subscribers: 2,

@@ -57,6 +57,7 @@ impl Location {
             SourceSpec::File { .. }
             | SourceSpec::Images { .. }
             | SourceSpec::Udp { .. }
+            | SourceSpec::Publish { .. }
             | SourceSpec::Device { .. }
             | SourceSpec::Test { .. } => Ok(None),
         }

@@ -10,6 +10,7 @@ mod maps;
 mod models;
 mod overload;
 mod privacy;
+mod publish;
 mod recordings;
 mod reload;
 mod rules_on_clip;
