@@ -17,7 +17,7 @@
 -- `v_attributes` show it in seconds, pixels and words. It is deleted by age and size
 -- (`retention:` of the config), everything else stays.
 
-PRAGMA user_version = 4;
+PRAGMA user_version = 5;
 
 -- One row: one execution of a run config.
 CREATE TABLE runs (
@@ -46,7 +46,7 @@ CREATE TABLE runs (
 CREATE TABLE generations (
     run             TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
     generation      INTEGER NOT NULL,
-    asked_by        TEXT NOT NULL CHECK (asked_by IN ('start', 'file', 'signal', 'command')),
+    asked_by        TEXT NOT NULL CHECK (asked_by IN ('start', 'file', 'signal', 'command', 'sender')),
     wall_ms         INTEGER NOT NULL,           -- when it was read
     applied_wall_ms INTEGER,                    -- when the last worker went on with it; NULL when it was not applied
     outcome         TEXT NOT NULL               -- refused: wrong, nothing was changed; failed: a worker did not take it
@@ -290,7 +290,7 @@ CREATE INDEX best_shots_by_track ON best_shots (run, stream, track);
 CREATE TABLE ledgers (
     run              TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
     stream           TEXT NOT NULL,
-    book             TEXT NOT NULL,             -- ingest | infer:MODEL | render | crops:MODEL | infer-crops:MODEL | gateway
+    book             TEXT NOT NULL,             -- intake | ingest | infer:MODEL | render | crops:MODEL | infer-crops:MODEL | gateway
     counter          TEXT NOT NULL,
     value            INTEGER NOT NULL,
     PRIMARY KEY (run, stream, book, counter)
@@ -452,6 +452,24 @@ sides (run, stream, book, equation, come_in, gone_out) AS (
                ('published', 'dropped_no_slot', 'dropped_invalid', 'dropped_stopping', 'lost'))
     FROM ledgers WHERE book = 'ingest' GROUP BY run, stream, book
     UNION ALL
+    SELECT run, stream, book,
+           'received = published + lost',
+           sum(value) FILTER (WHERE counter = 'received'),
+           sum(value) FILTER (WHERE counter IN ('published', 'lost_in_worker'))
+    FROM ledgers WHERE book = 'intake' GROUP BY run, stream, book
+    UNION ALL
+    SELECT consumer.run, consumer.stream, consumer.book,
+           'chunks_published = chunks_received + chunks_overflowed + chunks_passed_over',
+           max(producer.value),
+           sum(consumer.value)
+    FROM ledgers AS consumer
+    JOIN ledgers AS producer
+      ON producer.run = consumer.run AND producer.stream = consumer.stream
+     AND producer.book = 'intake' AND producer.counter = 'published'
+    WHERE consumer.book = 'ingest'
+      AND consumer.counter IN ('chunks_received', 'chunks_overflowed', 'chunks_passed_over')
+    GROUP BY consumer.run, consumer.stream, consumer.book
+    UNION ALL
     SELECT consumer.run, consumer.stream, consumer.book,
            'published = received + overflowed + lost_in_transit',
            max(producer.value),
@@ -465,7 +483,7 @@ sides (run, stream, book, equation, come_in, gone_out) AS (
              WHEN consumer.book LIKE 'infer-crops:%' THEN substr(consumer.book, length('infer-') + 1)
              ELSE 'ingest' END
      AND producer.counter = CASE consumer.book WHEN 'gateway' THEN 'encoded' ELSE 'published' END
-    WHERE consumer.book <> 'ingest'
+    WHERE consumer.book NOT IN ('ingest', 'intake')
       AND consumer.counter IN ('received', 'overflowed', 'lost_in_transit')
     GROUP BY consumer.run, consumer.stream, consumer.book
     UNION ALL

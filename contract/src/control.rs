@@ -92,6 +92,16 @@ pub enum FromWorker {
         /// Whether anybody asks for it.
         wanted: bool,
     },
+    /// From the gateway: a sender publishes what no stream has as its source, and a rule of
+    /// [`crate::spec::GatewaySpec::accept`] takes its name.
+    Knocked {
+        /// What it is to be called: a stranger's word, but a name.
+        stream: StreamName,
+        /// The prefix of the rule.
+        rule: StreamName,
+        /// It was refused: there are as many of this rule as there may be. Said now and then.
+        full: bool,
+    },
     /// The worker is about to exit with a code of [`crate::exit::WorkerExit`]; says why.
     Failing(String),
 }

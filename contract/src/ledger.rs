@@ -11,7 +11,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use counters::{CropCounters, GatewayCounters, InferCounters, IngestCounters, RenderCounters};
+pub use counters::{
+    CropCounters, GatewayCounters, InferCounters, IngestCounters, IntakeCounters, RenderCounters,
+};
 
 use counters::no_more;
 

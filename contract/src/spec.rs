@@ -22,7 +22,9 @@ use crate::study::StudySpec;
 
 pub use backend::{Backend, BackendSpec, BatchSpec, Precision};
 pub use family::{ColourOrder, InputSpec, ModelFamily};
-pub use gateway::{GatewaySpec, GatewayStreamSpec, Protocol, PushSpec, quality_name};
+pub use gateway::{
+    AcceptSpec, GatewaySpec, GatewayStreamSpec, IntakeSpec, Protocol, PushSpec, quality_name,
+};
 pub use overlay::{ColourBy, DepthView, NearValues, OverlaySpec};
 pub use privacy::{Hiding, PrivacySpec};
 pub use source::{

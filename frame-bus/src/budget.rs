@@ -11,6 +11,7 @@ use contract::geometry::{I420Layout, PixelSize};
 use contract::spec::FrameServiceSpec;
 use nix::sys::statvfs::statvfs;
 
+use crate::chunks::{CHUNK_BYTES_MAX, CHUNKS_DEPTH};
 use crate::error::BusError;
 use crate::findings;
 use crate::frames::{LOANED_MAX, SLOT_ALIGNMENT};
@@ -50,6 +51,14 @@ pub fn result_bytes(finds: Finds) -> u64 {
 pub fn packet_bytes(size: PixelSize, rungs: usize) -> u64 {
     let depth = (PACKETS_DEPTH * rungs.max(1)) as u64;
     (2 * (depth + 2) + 1) * (packet_bytes_max(size) as u64 + 64) + SERVICE_BYTES
+}
+
+/// Bytes the chunks of one stream that is published to the gateway can take at most.
+#[must_use]
+pub fn chunk_bytes() -> u64 {
+    // Two subscribers with full queues, what is kept for one that comes later, and one being made.
+    let slots = 2 * (CHUNKS_DEPTH as u64 + 2) + CHUNKS_DEPTH as u64 + 1;
+    slots * (CHUNK_BYTES_MAX as u64 + 64) + SERVICE_BYTES
 }
 
 /// Checks that so many bytes are free where shared memory lies.

@@ -78,7 +78,7 @@ impl Bus {
             .subscriber_max_buffer_size(shape.buffer)
             // One more than a consumer may keep, so that it can see an end marker.
             .subscriber_max_borrowed_samples(shape.held + 1)
-            .history_size(0)
+            .history_size(shape.history)
             .max_subscribers(shape.subscribers)
             // A restarted producer may come before the dead one is cleaned up.
             .max_publishers(2)
@@ -117,6 +117,8 @@ pub(crate) struct ServiceShape {
     pub(crate) alignment: usize,
     pub(crate) overflow: bool,
     pub(crate) buffer: usize,
+    /// Of the newest, so many are given to a subscriber that comes later.
+    pub(crate) history: usize,
     pub(crate) held: usize,
     pub(crate) subscribers: usize,
 }

@@ -67,6 +67,7 @@ fn open_service(bus: &Bus, spec: &FrameServiceSpec) -> Result<BytesService<Frame
             alignment: SLOT_ALIGNMENT,
             overflow: spec.policy == QueuePolicy::DropOldest,
             buffer: spec.depth as usize,
+            history: 0,
             held: spec.held_max as usize,
             subscribers: spec.consumers_max as usize,
         },

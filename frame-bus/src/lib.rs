@@ -10,6 +10,7 @@
 //! | `frames/<stream>` | ingest | render, infer | one picture, or a handle to one in device memory |
 //! | `results/<stream>/<model>` | infer | render | detections of a frame, or why there are none |
 //! | `packets/<stream>`, with qualities `packets/<stream>/<rungs>` | render | gateway | one encoded access unit |
+//! | `pushed/<stream>` | gateway | ingest | a chunk of what a sender publishes |
 //! | `wake/<worker>` | anyone | that worker | nothing: "look at your queues" |
 //! | `taken/<stream>` | consumers | ingest | under `wait`: "there is room again" |
 //! | `seen/<stream>` | consumers | ingest | "I have seen the stream begin", "... end" |
@@ -20,6 +21,7 @@
 pub mod book;
 pub mod budget;
 mod bus;
+mod chunks;
 mod error;
 mod findings;
 mod frames;
@@ -32,9 +34,10 @@ mod wake;
 
 pub use book::{BookReader, BookWriter};
 pub use bus::Bus;
+pub use chunks::{CHUNK_BYTES_MAX, Chunk, ChunkPublisher, ChunkSubscriber, IncomingChunk};
 pub use error::BusError;
 pub use frames::{Frame, FrameLoan, FramePublisher, FrameSubscriber, Incoming, Interrupter};
-pub use header::{ColourMatrix, CudaSlot, FrameStamp, MemoryKind, PacketStamp};
+pub use header::{ChunkStamp, ColourMatrix, CudaSlot, FrameStamp, MemoryKind, PacketStamp};
 pub use packets::{IncomingPacket, Packet, PacketPublisher, PacketSubscriber};
 pub use results::{FrameResult, Outcome, ResultBody, ResultPublisher, ResultSubscriber};
 pub use sequence::{Arrival, Arrivals};

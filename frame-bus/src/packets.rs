@@ -45,6 +45,7 @@ fn open_service(
             alignment: 64,
             overflow: true,
             buffer: PACKETS_DEPTH * rungs.max(1),
+            history: 0,
             held: 1,
             // The second is a restarted gateway whose dead self is not cleaned up yet.
             subscribers: 2,

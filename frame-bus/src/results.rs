@@ -46,6 +46,7 @@ fn open_service(
             alignment: 8,
             overflow: true,
             buffer: RESULTS_DEPTH,
+            history: 0,
             held: 1,
             // The second is a restarted render worker whose dead self is not cleaned up yet.
             subscribers: 2,

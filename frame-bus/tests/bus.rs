@@ -12,9 +12,10 @@ use contract::name::WorkerId;
 use contract::spec::{FrameServiceSpec, QueuePolicy};
 use frame_bus::supervision::Root;
 use frame_bus::{
-    Arrivals, Bus, BusError, ColourMatrix, Frame, FramePublisher, FrameStamp, FrameSubscriber,
-    Incoming, IncomingPacket, Listener, Outcome, PacketPublisher, PacketStamp, PacketSubscriber,
-    ResultBody, ResultPublisher, ResultSubscriber, Waker,
+    Arrivals, Bus, BusError, CHUNK_BYTES_MAX, ChunkPublisher, ChunkStamp, ChunkSubscriber,
+    ColourMatrix, Frame, FramePublisher, FrameStamp, FrameSubscriber, Incoming, IncomingChunk,
+    IncomingPacket, Listener, Outcome, PacketPublisher, PacketStamp, PacketSubscriber, ResultBody,
+    ResultPublisher, ResultSubscriber, Waker,
 };
 
 const SIZE: PixelSize = PixelSize {
@@ -300,6 +301,50 @@ fn results_and_packets_read_back() {
             epoch: 1
         })
     ));
+}
+
+/// The numbers of what is queued, `b` and `e` behind those of marks.
+fn chunks(subscriber: &mut ChunkSubscriber) -> Vec<String> {
+    std::iter::from_fn(|| subscriber.receive().expect("whole"))
+        .map(|incoming| match incoming {
+            IncomingChunk::Begin { stamp, .. } => format!("{}b", stamp.sequence_number),
+            IncomingChunk::End { stamp, .. } => format!("{}e", stamp.sequence_number),
+            IncomingChunk::Data(chunk) => {
+                let number = chunk.stamp().sequence_number;
+                assert_eq!(chunk.data(), vec![number as u8; CHUNK_BYTES_MAX]);
+                number.to_string()
+            }
+            IncomingChunk::Invalid { reason } => panic!("{reason}"),
+        })
+        .collect()
+}
+
+#[test]
+fn chunks_wait_for_who_comes_late_and_the_oldest_go() {
+    let fixture = fixture();
+    let stream = "yard".parse().expect("a name");
+    let publisher = ChunkPublisher::open(&fixture.bus, &stream, 3).expect("a publisher");
+    let stamp = |sequence_number| ChunkStamp {
+        sequence_number,
+        session: 1,
+        arrived_ns: 7,
+    };
+    let publish = |number: u64| {
+        let data = vec![number as u8; CHUNK_BYTES_MAX];
+        publisher.publish(&stamp(number), &data).expect("published");
+    };
+    publisher.begin(&stamp(0)).expect("published");
+    publish(1);
+    let mut late = ChunkSubscriber::open(&fixture.bus, &stream).expect("a subscriber");
+    publish(2);
+    publisher.end(&stamp(3)).expect("published");
+    assert_eq!(chunks(&mut late), ["0b", "1", "2", "3e"]);
+    (4..204).for_each(publish);
+    let kept = chunks(&mut late);
+    assert_eq!((kept.len(), &kept[0][..]), (128, "76"));
+    let too_large = vec![0; CHUNK_BYTES_MAX + 1];
+    let refused = publisher.publish(&stamp(204), &too_large);
+    assert!(matches!(refused, Err(BusError::TooLarge { .. })));
 }
 
 #[test]

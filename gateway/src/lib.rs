@@ -8,6 +8,7 @@
 //! | `channel` | the ring of one encode that viewers read from | main, and theirs |
 //! | `ladder` | the encodes of a stream, a channel each | any |
 //! | `rate` | the bit rate of an encode: pure | main |
+//! | `intake` | what senders publish, in chunks to the bus | `network`; paths change on main |
 //! | `plan` | from one spec to another: pure | main |
 //! | `servers`, `directory` | which protocols are listened for, and what is at which path | main |
 //! | `network` | the event loop of all protocols but RTSP | `network` |
@@ -16,7 +17,7 @@
 //! | `timeline` | from PTS to the time of one viewing: pure | theirs |
 //! | `rtsp` | mounts, media, sessions | `rtsp`, and one a connection |
 //! | `webrtc` | WHEP over HTTP, one UDP socket, a task a viewer | `network` |
-//! | `srt` | the port of SRT and its viewers | `network`, and libsrt's own |
+//! | `srt` | the port of SRT, its viewers and senders | `network`, and libsrt's own |
 //! | `push` | streams that are pushed to others | `network`, and GStreamer's own |
 //! | `mpegts` | access units as MPEG-TS: pure | any |
 //!
@@ -33,6 +34,7 @@ mod directory;
 mod feed;
 mod hls;
 mod http;
+mod intake;
 mod ladder;
 mod mpegts;
 mod network;
@@ -56,6 +58,7 @@ use worker::{Control, Failure};
 
 use crate::channel::Channel;
 use crate::feed::Feed;
+use crate::intake::{Intakes, Knock};
 use crate::ladder::{Ladder, Rung};
 use crate::plan::{Place, Plan};
 use crate::push::Pushes;
@@ -159,6 +162,9 @@ pub fn run(spec: WorkerSpec, control: Control) -> Result<(), Failure> {
                 control.send(FromWorker::Wanted { stream, wanted });
             }
         }
+        for Knock { stream, rule, full } in gateway.intakes.take_knocks() {
+            control.send(FromWorker::Knocked { stream, rule, full });
+        }
         if drain_until.is_some_and(|until| gateway.has_ended() || Instant::now() >= until) {
             gateway.close().map_err(GatewayError::from)?;
             break;
@@ -171,9 +177,12 @@ pub fn run(spec: WorkerSpec, control: Control) -> Result<(), Failure> {
 struct Gateway {
     spec: GatewaySpec,
     feeds: Vec<Feed>,
+    intakes: Intakes,
     pushes: Pushes,
     servers: Servers,
     bus: Bus,
+    /// Counts the gateway's starts.
+    incarnation: u32,
     listener: Listener,
     waker: Waker,
 }
@@ -183,17 +192,23 @@ impl Gateway {
         gstreamer::init()?;
         let bus = Bus::open(&spec.bus, &spec.worker.to_string())?;
         let waker = Waker::open(&bus, &spec.worker)?;
+        let intakes = Intakes::new(waker.clone());
+        intakes.accept(&role.accept);
         let mut gateway = Self {
             spec: role.clone(),
             feeds: Vec::new(),
+            intakes: intakes.clone(),
             pushes: Pushes::default(),
-            servers: Servers::new(role, waker.clone()),
+            servers: Servers::new(role, intakes, waker.clone()),
             listener: Listener::open(&bus, &spec.worker)?,
             bus,
+            incarnation: spec.incarnation,
             waker,
         };
         // Its queues are there before anybody can ask for what is in them.
         gateway.feeds = gateway.open_feeds(&role.streams, spec.incarnation)?;
+        let (bus, intakes) = (&gateway.bus, &gateway.intakes);
+        intakes.open(bus, &role.intakes, spec.incarnation)?;
         gateway.servers.listen(role)?;
         for stream in &role.streams {
             gateway.show(stream)?;
@@ -275,6 +290,12 @@ impl Gateway {
         if let Err(error) = self.servers.listen(&plan.wanted) {
             return Ok(Err(error.to_string()));
         }
+        for intake in &plan.intakes_closed {
+            self.intakes.close(&intake.path);
+        }
+        self.intakes
+            .open(&self.bus, &plan.intakes_opened, self.incarnation)?;
+        self.intakes.accept(&plan.wanted.accept);
         // A path may go from one stream to another, so all are left before any is taken.
         for stream in &self.spec.streams {
             if plan.removed.contains(&stream.stream) {
@@ -358,6 +379,7 @@ impl Gateway {
         for feed in &mut self.feeds {
             more |= feed.turn()?;
         }
+        self.intakes.tick();
         self.listener
             .wait(if more { Duration::ZERO } else { timeout })?;
         Ok(())
@@ -369,6 +391,9 @@ impl Gateway {
 
     /// Sends all viewers home and gives the last access units time to go out.
     fn close(&mut self) -> Result<(), BusError> {
+        for intake in &self.spec.intakes {
+            self.intakes.close(&intake.path);
+        }
         self.feeds.iter_mut().for_each(Feed::end);
         let until = Instant::now() + END_FLUSH;
         while Instant::now() < until {

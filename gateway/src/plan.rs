@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use contract::name::StreamName;
-use contract::spec::{GatewaySpec, GatewayStreamSpec, Protocol, Role, quality_name};
+use contract::spec::{
+    AcceptSpec, GatewaySpec, GatewayStreamSpec, IntakeSpec, Protocol, Role, quality_name,
+};
 
 /// What leads from one spec to another while viewers watch.
 #[derive(Debug, PartialEq)]
@@ -22,6 +24,10 @@ pub(crate) struct Plan {
     pub(crate) requalified: Vec<StreamName>,
     /// Streams that stay and are pushed to others than before.
     pub(crate) pushed: Vec<StreamName>,
+    /// Paths at which nobody may publish any more.
+    pub(crate) intakes_closed: Vec<IntakeSpec>,
+    /// Paths at which senders may publish from now on.
+    pub(crate) intakes_opened: Vec<IntakeSpec>,
     /// What is done, a line each.
     pub(crate) notes: Vec<String>,
 }
@@ -46,6 +52,8 @@ impl Plan {
             webrtc_hosts,
             srt_passphrase,
             streams: _,
+            intakes: _,
+            accept: _,
         } = &wanted;
         for (what, changed) in [
             ("the address", *address != current.address),
@@ -78,11 +86,34 @@ impl Plan {
             opened: Vec::new(),
             requalified: Vec::new(),
             pushed: Vec::new(),
+            intakes_closed: Vec::new(),
+            intakes_opened: Vec::new(),
             notes: Vec::new(),
             wanted,
         };
         plan.compare_streams(&current.streams)?;
+        plan.compare_intakes(&current.intakes, &current.accept);
         Ok(plan)
+    }
+
+    /// One whose path or stream changes is closed and opened.
+    fn compare_intakes(&mut self, current: &[IntakeSpec], accept: &[AcceptSpec]) {
+        let wanted = &self.wanted.intakes;
+        let closed = current.iter().filter(|old| !wanted.contains(old));
+        let opened = wanted.iter().filter(|new| !current.contains(new));
+        for IntakeSpec { stream, path, .. } in closed.clone() {
+            let note = format!("stream {stream}: no more published as `{path}`");
+            self.notes.push(note);
+        }
+        for IntakeSpec { stream, path, .. } in opened.clone() {
+            let note = format!("stream {stream}: may be published as `{path}`");
+            self.notes.push(note);
+        }
+        if self.wanted.accept != *accept {
+            self.notes.push("who is accepted".to_owned());
+        }
+        self.intakes_closed = closed.cloned().collect();
+        self.intakes_opened = opened.cloned().collect();
     }
 
     fn compare_streams(&mut self, current: &[GatewayStreamSpec]) -> Result<(), String> {
@@ -180,6 +211,8 @@ mod tests {
             webrtc_hosts: Vec::new(),
             srt_passphrase: None,
             streams: streams.map(|(name, path)| stream(name, path)).to_vec(),
+            intakes: Vec::new(),
+            accept: Vec::new(),
         }
     }
 
@@ -256,6 +289,32 @@ mod tests {
         assert_eq!(
             plan.notes,
             ["stream yard: pushes changed, 0 before and 1 now"]
+        );
+    }
+
+    #[test]
+    fn intakes_come_go_and_move() {
+        let intake = |name: &str, path: &str| IntakeSpec {
+            stream: name.parse().expect("a name"),
+            path: path.to_owned(),
+            accepted_by: None,
+            book: format!("/run/{name}.intake").into(),
+        };
+        let mut current = spec([]);
+        current.intakes = vec![intake("a", "a"), intake("b", "b"), intake("c", "c")];
+        let mut wanted = spec([]);
+        wanted.intakes = vec![intake("a", "a"), intake("b", "c"), intake("d", "d")];
+        let plan = Plan::between(&current, Role::Gateway(wanted)).expect("it can be done");
+        assert_eq!(plan.intakes_closed, [intake("b", "b"), intake("c", "c")]);
+        assert_eq!(plan.intakes_opened, [intake("b", "c"), intake("d", "d")]);
+        assert_eq!(
+            plan.notes,
+            [
+                "stream b: no more published as `b`",
+                "stream c: no more published as `c`",
+                "stream b: may be published as `c`",
+                "stream d: may be published as `d`",
+            ]
         );
     }
 

@@ -10,6 +10,7 @@ use crate::GatewayError;
 use crate::directory::Directory;
 use crate::hls;
 use crate::http;
+use crate::intake::Intakes;
 use crate::ladder::{Ladder, Rung};
 use crate::network::Network;
 use crate::rtsp;
@@ -21,6 +22,7 @@ pub(crate) struct Servers {
     address: String,
     ports: BTreeMap<Protocol, u16>,
     directories: BTreeMap<Protocol, Directory>,
+    intakes: Intakes,
     waker: Waker,
     webrtc_hosts: Vec<IpAddr>,
     rtsp: Option<rtsp::Server>,
@@ -34,11 +36,12 @@ pub(crate) struct Servers {
 
 impl Servers {
     /// None yet; `waker` wakes the main loop.
-    pub(crate) fn new(spec: &GatewaySpec, waker: Waker) -> Self {
+    pub(crate) fn new(spec: &GatewaySpec, intakes: Intakes, waker: Waker) -> Self {
         Self {
             address: spec.address.clone(),
             ports: spec.ports.clone(),
             directories: BTreeMap::new(),
+            intakes,
             waker,
             webrtc_hosts: spec.webrtc_hosts.clone(),
             rtsp: None,
@@ -50,10 +53,12 @@ impl Servers {
         }
     }
 
-    /// Begins to listen for every protocol by which a stream of `spec` is served.
+    /// Begins to listen for every protocol by which a stream of `spec` is served or published.
     pub(crate) fn listen(&mut self, spec: &GatewaySpec) -> Result<(), GatewayError> {
-        let streams = spec.streams.iter();
-        for protocol in streams.flat_map(|stream| stream.paths.keys()) {
+        let served = spec.streams.iter().flat_map(|stream| stream.paths.keys());
+        let takes = !spec.intakes.is_empty() || !spec.accept.is_empty();
+        let published = takes.then_some(&Protocol::Srt);
+        for protocol in served.chain(published) {
             if self.directories.contains_key(protocol) {
                 continue;
             }
@@ -105,10 +110,14 @@ impl Servers {
                 format!("{protocol} at {scheme}://{address}:{port} serving {paths}")
             })
             .collect();
-        if lines.is_empty() {
+        let intakes = self.intakes.paths();
+        let taking = format!("taking what is published as {}", intakes.join(", "));
+        let taking = (!intakes.is_empty()).then_some(taking);
+        if lines.is_empty() && taking.is_none() {
             return "serving nobody".to_owned();
         }
-        lines.join("; ")
+        let all: Vec<String> = lines.into_iter().chain(taking).collect();
+        all.join("; ")
     }
 
     /// The port a protocol is listened for on.
@@ -160,10 +169,14 @@ impl Servers {
             }
             Protocol::Srt => {
                 let (address, passphrase) = (self.address.clone(), self.srt_passphrase.clone());
+                let intakes = self.intakes.clone();
                 let network = self.network()?;
-                let server =
-                    srt::Server::start(network, &address, port, passphrase.as_ref(), directory)?;
-                self.srt = Some(server);
+                let place = srt::Place {
+                    address: &address,
+                    port,
+                    passphrase: passphrase.as_ref(),
+                };
+                self.srt = Some(srt::Server::start(network, &place, directory, &intakes)?);
                 Ok(())
             }
         }

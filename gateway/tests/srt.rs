@@ -214,8 +214,8 @@ async fn who_may_not_watch_is_told_why() {
     for (stream_id, refusal) in [
         ("nowhere", Refusal::NotFound),
         ("", Refusal::NotFound),
-        ("publish:yard", Refusal::BadMode),
-        ("#!::r=yard,m=publish", Refusal::BadMode),
+        ("publish:yard", Refusal::NotFound),
+        ("#!::r=yard,m=publish", Refusal::NotFound),
         ("#!::m=request", Refusal::BadRequest),
     ] {
         let refused = call(&driver, &rig, &asking(stream_id)).await;

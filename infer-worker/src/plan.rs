@@ -302,6 +302,8 @@ mod tests {
             webrtc_hosts: Vec::new(),
             srt_passphrase: None,
             streams: Vec::new(),
+            intakes: Vec::new(),
+            accept: Vec::new(),
         });
         assert!(Plan::between(&current, gateway).is_err());
     }

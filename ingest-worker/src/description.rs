@@ -16,6 +16,7 @@ pub(crate) fn source_name(source: &SourceSpec) -> Result<String, String> {
     Ok(match source {
         SourceSpec::File { path, .. } => path.display().to_string(),
         SourceSpec::Images { directory, .. } => format!("images:{}", directory.display()),
+        SourceSpec::Publish { path } => format!("publish:{path}"),
         SourceSpec::Device { path, .. } => format!("v4l2:{}", path.display()),
         SourceSpec::Test { pattern, .. } => format!("test:{pattern}"),
         SourceSpec::Udp { address, port, .. } => {

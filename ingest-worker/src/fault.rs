@@ -45,6 +45,8 @@ pub enum Kind {
     Http,
     /// Listening to UDP packets.
     Udp,
+    /// Taking what a sender publishes.
+    Publish,
     /// Reading a video device.
     Device,
 }

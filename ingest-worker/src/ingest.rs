@@ -9,6 +9,7 @@ use contract::clock::monotonic_ns;
 use contract::control::{FromWorker, SourceInfo, SourceState, ToWorker};
 use contract::geometry::PixelSize;
 use contract::spec::{IngestSpec, Role, SourceSpec, WorkerSpec};
+use frame_bus::Bus;
 use gstreamer as gst;
 use worker::{Control, Failure};
 
@@ -20,6 +21,7 @@ use crate::output::Output;
 use crate::pipeline::{Next, Pipeline, Plan, SINK_BUFFERS};
 use crate::reconfigure::motion_of;
 use crate::session::{Action, Event, Policy, Reason, Sessions};
+use crate::sources::publish::Intake;
 use crate::timeline::Timeline;
 use crate::transport::Transport;
 
@@ -54,8 +56,11 @@ pub fn run(spec: WorkerSpec, control: Control) -> Result<(), Failure> {
         .map_err(|error| Failure::bad_config(format!("GStreamer does not start: {error}")))?;
     crate::logging::forward(&ingest.source);
     decoder::prefer_hardware(ingest.hardware_decoder);
-    let output = Output::open(&spec.bus, &ingest, spec.incarnation)?;
-    let mut worker = Ingest::new(ingest, name, control, output);
+    let bus = Bus::open(&spec.bus, &spec.worker.to_string());
+    let bus = bus.map_err(|error| Failure::failed(error.to_string()))?;
+    let output = Output::open(&bus, &ingest, spec.incarnation)?;
+    let intake = open_intake(&bus, &ingest, &output, spec.incarnation)?;
+    let mut worker = Ingest::new(ingest, name, control, output, intake);
     let ended = worker.capture();
     if let Some(pipeline) = worker.pipeline.take() {
         worker.closing.push(close(pipeline));
@@ -72,12 +77,29 @@ pub fn run(spec: WorkerSpec, control: Control) -> Result<(), Failure> {
     ended
 }
 
+/// What senders publish, where the source is that.
+fn open_intake(
+    bus: &Bus,
+    spec: &IngestSpec,
+    output: &Output,
+    incarnation: u32,
+) -> Result<Option<Intake>, Failure> {
+    let SourceSpec::Publish { .. } = spec.source else {
+        return Ok(None);
+    };
+    let intake = Intake::open(bus, &spec.stream, output.book().clone(), incarnation);
+    intake
+        .map(Some)
+        .map_err(|error| Failure::failed(error.to_string()))
+}
+
 struct Ingest {
     spec: IngestSpec,
     name: String,
     nature: Nature,
     control: Control,
     output: Output,
+    intake: Option<Intake>,
     sessions: Sessions,
     timeline: Timeline,
     pipeline: Option<Pipeline>,
@@ -98,7 +120,13 @@ struct Ingest {
 }
 
 impl Ingest {
-    fn new(spec: IngestSpec, name: String, control: Control, output: Output) -> Self {
+    fn new(
+        spec: IngestSpec,
+        name: String,
+        control: Control,
+        output: Output,
+        intake: Option<Intake>,
+    ) -> Self {
         let nature = Nature::of(&spec.source);
         let mut hasher = DefaultHasher::new();
         spec.stream.hash(&mut hasher);
@@ -121,6 +149,7 @@ impl Ingest {
             nature,
             control,
             output,
+            intake,
             sessions: Sessions::new(policy),
             timeline: Timeline::new(0),
             pipeline: None,
@@ -253,6 +282,7 @@ impl Ingest {
             resume_at: counters.captured,
             bound: self.spec.frames.size,
             size: self.size,
+            intake: self.intake.clone(),
         };
         self.discontinuity = counters.published > 0;
         self.output.book().update(|book| book.sessions += 1);

@@ -58,6 +58,7 @@ impl Location {
             SourceSpec::File { .. }
             | SourceSpec::Images { .. }
             | SourceSpec::Udp { .. }
+            | SourceSpec::Publish { .. }
             | SourceSpec::Device { .. }
             | SourceSpec::Test { .. } => Ok(None),
         }

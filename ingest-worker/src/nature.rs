@@ -56,7 +56,7 @@ impl Nature {
                 SrtMode::Caller => camera,
                 SrtMode::Listener => listener,
             },
-            SourceSpec::Udp { .. } => listener,
+            SourceSpec::Udp { .. } | SourceSpec::Publish { .. } => listener,
             SourceSpec::Test { pace, .. } => Self {
                 camera: false,
                 waits_for_sender: false,

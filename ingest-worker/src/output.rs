@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use contract::clock::monotonic_ns;
 use contract::geometry::PixelSize;
 use contract::ledger::IngestCounters;
-use contract::spec::{BusSpec, IngestSpec, MotionSpec, QueuePolicy};
+use contract::spec::{IngestSpec, MotionSpec, QueuePolicy};
 use frame_bus::{
     BookWriter, Bus, BusError, FrameLoan, FramePublisher, FrameStamp, Interrupter, Waker,
 };
@@ -70,23 +70,18 @@ pub struct Output {
 }
 
 impl Output {
-    /// Joins the bus and opens the book; `incarnation` counts the worker's starts.
+    /// Opens the frames of the stream and its book; `incarnation` counts the worker's starts.
     ///
     /// # Errors
     /// When either cannot be opened.
-    pub fn open(bus: &BusSpec, spec: &IngestSpec, incarnation: u32) -> Result<Self, Failure> {
+    pub fn open(bus: &Bus, spec: &IngestSpec, incarnation: u32) -> Result<Self, Failure> {
         let writer = BookWriter::open(&spec.book).map_err(|error| failed(&error))?;
         let book = Book {
             writer: Arc::new(Mutex::new(writer)),
         };
-        let bus =
-            Bus::open(bus, &format!("ingest-{}", spec.stream)).map_err(|error| failed(&error))?;
-        let publisher = FramePublisher::open(&bus, &spec.frames, incarnation)
-            .map_err(|error| failed(&error))?;
-        let wakers = spec
-            .consumers
-            .iter()
-            .map(|worker| Waker::open(&bus, worker));
+        let publisher =
+            FramePublisher::open(bus, &spec.frames, incarnation).map_err(|error| failed(&error))?;
+        let wakers = spec.consumers.iter().map(|worker| Waker::open(bus, worker));
         Ok(Self {
             wakers: wakers
                 .collect::<Result<_, _>>()

@@ -24,6 +24,7 @@ use crate::decoder::DecoderInfo;
 use crate::diagnosis;
 use crate::fault::{Fault, Kind};
 use crate::location::Location;
+use crate::sources::publish::Intake;
 use crate::sources::srt::Senders;
 use crate::sources::{self, Site};
 
@@ -41,6 +42,8 @@ pub struct Plan {
     pub bound: PixelSize,
     /// The size of the stream, once it is known: later sessions keep it.
     pub size: Option<PixelSize>,
+    /// What senders publish, where the source is that.
+    pub intake: Option<Intake>,
 }
 
 /// What is known of the pictures of a session.
@@ -384,6 +387,7 @@ fn follows_clock(source: &SourceSpec) -> bool {
         | SourceSpec::Srt(_)
         | SourceSpec::Rtmp { .. }
         | SourceSpec::Udp { .. }
+        | SourceSpec::Publish { .. }
         | SourceSpec::Device { .. }
         | SourceSpec::Test { .. } => false,
     }

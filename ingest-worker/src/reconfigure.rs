@@ -114,6 +114,8 @@ mod tests {
             webrtc_hosts: Vec::new(),
             srt_passphrase: None,
             streams: Vec::new(),
+            intakes: Vec::new(),
+            accept: Vec::new(),
         });
         assert!(motion_of(&current, &gateway).is_err());
     }

@@ -99,7 +99,7 @@ impl Connection {
     }
 
     /// Waits for a message and puts it into `buffer`, which must have room for
-    /// [`MESSAGE_BYTES_MAX`] bytes; the rest of a longer one is lost. Nothing is lost when this is
+    /// [`crate::MESSAGE_BYTES_RECEIVED_MAX`] bytes; the rest of a longer one is lost. Nothing is lost when this is
     /// given up half-way.
     ///
     /// # Errors

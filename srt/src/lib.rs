@@ -41,6 +41,9 @@ pub use passphrase::{KeyLength, Passphrase, PassphraseError};
 /// Most bytes of a message: seven packets of MPEG-TS, as the field sends them.
 pub const MESSAGE_BYTES_MAX: usize = 1316;
 
+/// Most bytes of a message that may come: what fits into a packet of an Ethernet, as some send it.
+pub const MESSAGE_BYTES_RECEIVED_MAX: usize = 1456;
+
 /// Most messages that a connection keeps until the peer has acknowledged them: 10.8 MB.
 pub const SEND_BUFFER_MESSAGES: usize = 8192;
 

@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use contract::latency::Histogram;
 use contract::ledger::{
-    Counters, CropCounters, CropLedger, GatewayCounters, Imbalance, InferCounters, StreamLedger,
+    Counters, CropCounters, CropLedger, GatewayCounters, Imbalance, InferCounters, IntakeCounters,
+    StreamLedger,
 };
 use contract::name::{ModelName, StreamName, WorkerId};
 use frame_bus::BusError;
@@ -33,6 +34,8 @@ pub struct StreamBooks {
     pub ledger: StreamLedger,
     /// Serving, where it is served.
     pub gateway: Option<GatewayCounters>,
+    /// Taking in what a sender publishes, where it is published to the gateway.
+    pub intake: Option<IntakeCounters>,
 }
 
 impl StreamBooks {
@@ -42,21 +45,38 @@ impl StreamBooks {
     /// The first [`Imbalance`] found.
     pub fn check_closed(&self) -> Result<(), Imbalance> {
         self.ledger.check_closed()?;
+        if let Some(intake) = &self.intake {
+            intake.check()?;
+            let sides = (intake.received, intake.published + intake.lost_in_worker);
+            equal("chunks received = published + lost", sides)?;
+            let sides = (intake.published, self.ledger.ingest.chunks_next);
+            equal(
+                "chunks published = received + overflowed + passed over",
+                sides,
+            )?;
+        }
         let Some(gateway) = &self.gateway else {
             return Ok(());
         };
         gateway.check()?;
         let sent = self.ledger.render.encoded;
         let accounted = gateway.next_sequence.saturating_sub(gateway.in_flight());
-        if accounted == sent {
-            return Ok(());
-        }
-        Err(Imbalance {
-            equation: "encoded = received by the gateway + overflowed + lost",
-            left: sent,
-            right: accounted,
-        })
+        equal(
+            "encoded = received by the gateway + overflowed + lost",
+            (sent, accounted),
+        )
     }
+}
+
+fn equal(equation: &'static str, (left, right): (u64, u64)) -> Result<(), Imbalance> {
+    if left == right {
+        return Ok(());
+    }
+    Err(Imbalance {
+        equation,
+        left,
+        right,
+    })
 }
 
 impl StreamBooks {
@@ -69,7 +89,8 @@ impl StreamBooks {
     /// How many frames, crops or access units were sent to a part so far.
     fn sent_to(&self, part: &Part) -> u64 {
         match part {
-            Part::Ingest | Part::Crops(_) => 0,
+            Part::Ingest => self.intake.as_ref().map_or(0, |intake| intake.published),
+            Part::Crops(_) | Part::Intake => 0,
             Part::Infer(_) | Part::Render => self.ledger.ingest.published,
             Part::InferCrops(model) => self.crops(model).map_or(0, |crops| crops.cut.published),
             Part::Gateway => self.ledger.render.encoded,
@@ -247,6 +268,11 @@ impl Books {
                 all.ledger.ingest = book.read();
             }
         }
+        for kept in of_stream() {
+            if let AnyBook::Intake(book) = &kept.book {
+                all.intake = Some(book.read());
+            }
+        }
         let left = of_stream().filter(|kept| kept.left);
         let left = left
             .filter(|kept| matches!(kept.id.part, Part::Infer(_)))
@@ -306,7 +332,7 @@ impl Books {
                 own.map_or_else(Vec::new, |crops| named(&crops.infer))
             }
             Part::Gateway => all.gateway.as_ref().map_or_else(Vec::new, named),
-            Part::Ingest | Part::Render | Part::Crops(_) => kept.book.counters(),
+            Part::Ingest | Part::Render | Part::Crops(_) | Part::Intake => kept.book.counters(),
         }
     }
 

@@ -9,15 +9,16 @@ use contract::findings::Finds;
 use contract::geometry::PixelSize;
 use contract::name::{ModelName, RunId, StreamName, WorkerId};
 use contract::spec::{
-    BusSpec, DepthView, FrameServiceSpec, GatewaySpec, GatewayStreamSpec, InferSpec,
-    InferStreamSpec, IngestSpec, OnDemandSpec, OverlaySpec, Protocol, QueuePolicy, RenderCropsSpec,
-    RenderModelSpec, RenderSpec, Role, RuleSource, WorkerSpec,
+    AcceptSpec, BusSpec, DepthView, FrameServiceSpec, GatewaySpec, GatewayStreamSpec, InferSpec,
+    InferStreamSpec, IngestSpec, IntakeSpec, OnDemandSpec, OverlaySpec, Protocol, QueuePolicy,
+    RenderCropsSpec, RenderModelSpec, RenderSpec, Role, RuleSource, WorkerSpec,
 };
 use frame_bus::budget;
 
 use crate::books::{BookId, Part};
 use crate::config::{
-    BestShotsConfig, CascadeConfig, PrivacyConfig, RecordConfig, RunConfig, StreamConfig, port_key,
+    BestShotsConfig, CascadeConfig, PrivacyConfig, RecordConfig, RunConfig, SourceConfig,
+    StreamConfig, port_key,
 };
 use crate::supervision::fleet::{Topology, Uses};
 
@@ -345,7 +346,25 @@ impl Planner<'_> {
                 book: self.book(name, Part::Gateway),
             })
             .collect();
-        if streams.is_empty() {
+        let published = self.config.streams.iter();
+        let published = published.filter_map(|(name, stream)| match &stream.source {
+            SourceConfig::Publish(path) => Some((name, path, &stream.accepted_by)),
+            _ => None,
+        });
+        let intakes: Vec<_> = published
+            .map(|(name, path, accepted_by)| IntakeSpec {
+                stream: name.clone(),
+                path: path.to_string(),
+                accepted_by: accepted_by.clone(),
+                book: self.book(name, Part::Intake),
+            })
+            .collect();
+        let accept = self.config.accept.iter().map(|rule| AcceptSpec {
+            prefix: rule.prefix.clone(),
+            max: rule.max,
+        });
+        let accept: Vec<_> = accept.collect();
+        if streams.is_empty() && intakes.is_empty() && accept.is_empty() {
             return None;
         }
         let spec = GatewaySpec {
@@ -354,6 +373,8 @@ impl Planner<'_> {
             webrtc_hosts: self.config.gateway.webrtc_hosts.clone(),
             srt_passphrase: self.config.gateway.srt_passphrase.clone(),
             streams,
+            intakes,
+            accept,
         };
         Some(PlannedWorker {
             worker: WorkerId::Gateway,
@@ -365,13 +386,17 @@ impl Planner<'_> {
     fn served(&self) -> BTreeMap<Protocol, SocketAddr> {
         let gateway = &self.config.gateway;
         let streams = self.config.streams.values();
-        let used = streams.flat_map(|stream| stream.outputs.served.keys());
+        let used = streams.flat_map(|stream| {
+            let published = stream.source.is_published().then_some(&Protocol::Srt);
+            stream.outputs.served.keys().chain(published)
+        });
         let address = |protocol: &Protocol| {
             let port = gateway.ports.get(protocol).copied();
             let port = port.unwrap_or_else(|| protocol.usual_port());
             (*protocol, SocketAddr::new(gateway.address, port))
         };
-        used.map(address).collect()
+        let accepting = (!self.config.accept.is_empty()).then_some(&Protocol::Srt);
+        used.chain(accepting).map(address).collect()
     }
 
     fn topology(&self) -> Topology {
@@ -437,7 +462,12 @@ impl Planner<'_> {
         } else {
             0
         };
-        frames + results + asked + packets
+        let chunks = if stream.source.is_published() {
+            budget::chunk_bytes()
+        } else {
+            0
+        };
+        frames + results + asked + packets + chunks
     }
 
     fn book_ids(&self) -> Vec<BookId> {
@@ -449,6 +479,7 @@ impl Planner<'_> {
             }
             parts.push(Part::Render);
             parts.extend((stream.outputs.is_streamed()).then_some(Part::Gateway));
+            parts.extend(stream.source.is_published().then_some(Part::Intake));
             let stream = name.clone();
             parts.into_iter().map(move |part| BookId {
                 stream: stream.clone(),

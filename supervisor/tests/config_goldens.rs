@@ -23,6 +23,7 @@ fn enter_root() {
 fn environment(name: &str) -> Option<String> {
     match name {
         "CAM_PASSWORD" => Some("geheim".to_owned()),
+        "SRT_PASSPHRASE" => Some("ganz geheim".to_owned()),
         "SIZE_WITH_SECRET" => Some("geheim".to_owned()),
         _ => None,
     }

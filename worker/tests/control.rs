@@ -28,6 +28,8 @@ fn spec() -> WorkerSpec {
             webrtc_hosts: Vec::new(),
             srt_passphrase: None,
             streams: Vec::new(),
+            intakes: Vec::new(),
+            accept: Vec::new(),
         }),
     }
 }

@@ -59,7 +59,9 @@ pub(super) fn no_more(equation: &'static str, out: u64, come_in: u64) -> Result<
 }
 
 counters! {
-    /// `captured = published + dropped_no_slot + dropped_invalid + dropped_stopping + lost + in flight`
+    /// `captured = published + dropped_no_slot + dropped_invalid + dropped_stopping + lost + in flight`;
+    /// and of a source that is published to the gateway ([`IntakeCounters`]),
+    /// `published = chunks_received + chunks_overflowed + chunks_passed_over + in flight`.
     IngestCounters {
         /// Frames the decoder gave.
         captured,
@@ -81,6 +83,14 @@ counters! {
         wakeups_sent,
         /// Times the source changed the size of its pictures; frames stay at the stream's size.
         size_changes,
+        /// Number expected of the next chunk: all below are received, overflowed or passed over.
+        chunks_next,
+        /// Chunks taken from the bus and demultiplexed.
+        chunks_received,
+        /// Chunks overwritten on the bus before they were taken.
+        chunks_overflowed,
+        /// Chunks published while this worker, or the gateway, was dead, starting or ending.
+        chunks_passed_over,
     }
 }
 
@@ -100,7 +110,16 @@ impl Counters for IngestCounters {
             "captured = published + dropped + lost + in flight",
             self.accounted(),
             self.captured,
-        )
+        )?;
+        let taken = self.chunks_received + self.chunks_overflowed + self.chunks_passed_over;
+        if self.chunks_next == taken {
+            return Ok(());
+        }
+        Err(Imbalance {
+            equation: "next chunk = chunks received + overflowed + passed over",
+            left: self.chunks_next,
+            right: taken,
+        })
     }
 }
 
@@ -475,6 +494,57 @@ impl GatewayCounters {
             + self.dropped_resync
             + self.dropped_slow
             + self.lost_in_worker
+    }
+}
+
+counters! {
+    /// `received = published + lost_in_worker + in flight`, of chunks: what a sender has sent within
+    /// some milliseconds, or the mark of its coming or going.
+    IntakeCounters {
+        /// Chunks begun.
+        received,
+        /// Chunks put on the bus; also the number of the next.
+        published,
+        /// Inside the worker when it was killed.
+        lost_in_worker,
+        /// Messages of senders in these chunks.
+        messages,
+        /// Bytes of those.
+        bytes,
+        /// Messages of senders that never came, came too late, or found no room while their
+        /// stream was made.
+        missed,
+        /// Senders connected now: 0 or 1.
+        senders,
+        /// Senders ever connected.
+        senders_total,
+    }
+}
+
+impl Counters for IntakeCounters {
+    word_methods!();
+
+    fn in_flight(&self) -> u64 {
+        self.received.saturating_sub(self.accounted())
+    }
+
+    fn settle(&mut self) {
+        self.lost_in_worker += self.in_flight();
+        self.senders = 0;
+    }
+
+    fn check(&self) -> Result<(), Imbalance> {
+        no_more(
+            "chunks received = published + lost + in flight",
+            self.accounted(),
+            self.received,
+        )
+    }
+}
+
+impl IntakeCounters {
+    fn accounted(&self) -> u64 {
+        self.published + self.lost_in_worker
     }
 }
 

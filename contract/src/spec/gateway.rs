@@ -21,10 +21,36 @@ pub struct GatewaySpec {
     /// Addresses under which viewers by WebRTC find it that its machine does not have, such as
     /// that of a router which hands its ports on.
     pub webrtc_hosts: Vec<IpAddr>,
-    /// What viewers by SRT must have, 10 to 79 bytes; `None`: SRT is not encrypted.
+    /// What viewers and senders by SRT must have, 10 to 79 bytes; `None`: SRT is not encrypted.
     pub srt_passphrase: Option<Secret>,
     /// The streams it serves.
     pub streams: Vec<GatewayStreamSpec>,
+    /// The streams that senders publish to it.
+    pub intakes: Vec<IntakeSpec>,
+    /// The senders besides that it tells of, because they may become streams.
+    pub accept: Vec<AcceptSpec>,
+}
+
+/// A path at which a stream is published to the gateway, by one sender at a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IntakeSpec {
+    /// The stream.
+    pub stream: StreamName,
+    /// What senders name, without the leading `/`.
+    pub path: String,
+    /// The prefix of the rule that it was accepted by; `None`: somebody has written it.
+    pub accepted_by: Option<StreamName>,
+    /// The book of [`crate::ledger::IntakeCounters`].
+    pub book: PathBuf,
+}
+
+/// Senders that may become streams.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AcceptSpec {
+    /// What their names begin with.
+    pub prefix: StreamName,
+    /// Most of them at once.
+    pub max: usize,
 }
 
 /// One stream of the gateway.

@@ -70,6 +70,12 @@ pub enum SourceSpec {
         /// Network interface that the group is joined on; `None`: the system's choice.
         interface: Option<String>,
     },
+    /// An MPEG transport stream that a sender publishes at the gateway, which hands it on by the
+    /// bus as it comes.
+    Publish {
+        /// What senders name.
+        path: String,
+    },
     /// A video device of this machine.
     Device {
         /// `/dev/video0`

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | this | the port: who is let in, and how many |
 //! | `stream_id` | what a caller asks for |
-//! | `viewer` | one connection |
+//! | `viewer` | one connection of somebody who watches |
+//! | `publisher` | one connection of somebody who publishes |
 //! | `sender` | from the channel's ring to the send buffer of a connection, of a viewer or a push |
 //!
 //! Of an access unit there are, besides the one copy from the bus, the MPEG-TS that all share and,
@@ -19,7 +20,11 @@
 //!   goes without, up to the newest key frame.
 //! - Who is silent for five seconds is gone (SRT has a sign of life each second).
 //! - What viewers send is not read, and the receive buffer of each is bounded.
+//!
+//! Nor can a sender: it is let in for a path that a stream has as its source, one at a time, and what
+//! it sends is handed on as it comes, through a buffer that is bounded too.
 
+mod publisher;
 mod sender;
 mod stream_id;
 mod viewer;
@@ -38,6 +43,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use self::stream_id::StreamId;
 use crate::GatewayError;
 use crate::directory::Directory;
+use crate::intake::{self, Intakes};
 use crate::network::Network;
 
 /// Most viewers at once, all streams together.
@@ -46,23 +52,34 @@ const VIEWERS_MAX: usize = 256;
 /// Who was let in and has not shaken hands so long after has another passphrase.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(1);
 
+/// Where it listens, and what callers must have.
+pub(crate) struct Place<'a> {
+    pub(crate) address: &'a str,
+    pub(crate) port: u16,
+    pub(crate) passphrase: Option<&'a Secret>,
+}
+
 /// The port of SRT. Its task ends with the network's thread.
 pub(crate) struct Server {
     port: u16,
 }
 
 impl Server {
-    /// Listens, and serves what is in `directory`.
+    /// Listens, serves what is in `directory`, and takes what is published at `intakes`.
     ///
     /// # Errors
     /// [`GatewayError::Listen`] when the port cannot be had.
     pub(crate) fn start(
         network: &Network,
-        address: &str,
-        port: u16,
-        passphrase: Option<&Secret>,
+        place: &Place<'_>,
         directory: &Directory,
+        intakes: &Intakes,
     ) -> Result<Self, GatewayError> {
+        let Place {
+            address,
+            port,
+            passphrase,
+        } = *place;
         let cannot = |reason: String| GatewayError::Listen {
             protocol: Protocol::Srt,
             address: address.to_owned(),
@@ -78,6 +95,7 @@ impl Server {
         let seats = Seats::default();
         let door = Door {
             directory: directory.clone(),
+            intakes: intakes.clone(),
             passphrase,
             seats: seats.clone(),
         };
@@ -87,7 +105,12 @@ impl Server {
         })
         .map_err(|error| cannot(error.to_string()))?;
         let port = listener.local_address().port();
-        network.spawn(accept(listener, directory.clone(), seats));
+        let served = Served {
+            directory: directory.clone(),
+            intakes: intakes.clone(),
+            seats,
+        };
+        network.spawn(accept(listener, served));
         Ok(Self { port })
     }
 
@@ -100,6 +123,7 @@ impl Server {
 /// Who is let in.
 struct Door {
     directory: Directory,
+    intakes: Intakes,
     passphrase: Option<Passphrase>,
     seats: Seats,
 }
@@ -110,7 +134,12 @@ impl Door {
             Ok(StreamId::Read(path)) if self.directory.find(path).is_none() => Refusal::NotFound,
             Ok(StreamId::Read(_)) if self.seats.all_taken() => Refusal::Overload,
             Ok(StreamId::Read(_)) => return Admission::Accept(self.passphrase.clone()),
-            Ok(StreamId::Publish(_)) => Refusal::BadMode,
+            Ok(StreamId::Publish(path)) => match self.intakes.admits(path) {
+                Ok(()) => return Admission::Accept(self.passphrase.clone()),
+                Err(intake::Refusal::Unknown) => Refusal::NotFound,
+                Err(intake::Refusal::Taken) => Refusal::Conflict,
+                Err(intake::Refusal::Full) => Refusal::Overload,
+            },
             Err(refusal) => refusal,
         };
         tracing::debug!(peer = %request.peer, stream_id = ?request.stream_id, %refusal, "refused by SRT");
@@ -118,14 +147,21 @@ impl Door {
     }
 }
 
+/// What is to be had on the port.
+struct Served {
+    directory: Directory,
+    intakes: Intakes,
+    seats: Seats,
+}
+
 /// Takes who has shaken hands, until the listener is gone.
-async fn accept(listener: Listener, directory: Directory, seats: Seats) {
+async fn accept(listener: Listener, served: Served) {
     let mut failures = interval(HANDSHAKE_MAX);
     failures.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((connection, request)) => begin(connection, &request, &directory, &seats),
+                Ok((connection, request)) => served.begin(connection, &request),
                 Err(error) => {
                     tracing::error!(%error, "nobody is accepted by SRT any more");
                     return;
@@ -136,27 +172,41 @@ async fn accept(listener: Listener, directory: Directory, seats: Seats) {
     }
 }
 
-fn begin(connection: Connection, request: &Request, directory: &Directory, seats: &Seats) {
-    // It was there when it was asked for. Who is dropped here sees the connection end.
-    let Ok(StreamId::Read(path)) = StreamId::parse(&request.stream_id) else {
-        return;
-    };
-    let (Some(ladder), Some(seat)) = (directory.find(path), seats.take()) else {
-        return;
-    };
-    let path = path.to_owned();
-    let channel = ladder.channel().clone();
-    tokio::spawn(async move {
-        viewer::serve(connection, channel.watch(), &path).await;
-        drop(seat);
-    });
+impl Served {
+    /// It was to be had when it was asked for. Who is dropped here sees the connection end.
+    fn begin(&self, connection: Connection, request: &Request) {
+        match StreamId::parse(&request.stream_id) {
+            Ok(StreamId::Read(path)) => {
+                let (Some(ladder), Some(seat)) = (self.directory.find(path), self.seats.take())
+                else {
+                    return;
+                };
+                let path = path.to_owned();
+                let channel = ladder.channel().clone();
+                tokio::spawn(async move {
+                    viewer::serve(connection, channel.watch(), &path).await;
+                    drop(seat);
+                });
+            }
+            Ok(StreamId::Publish(path)) => {
+                let Ok(begun) = self.intakes.begin(path) else {
+                    return;
+                };
+                let (intakes, path) = (self.intakes.clone(), path.to_owned());
+                tokio::spawn(async move {
+                    publisher::serve(connection, begun, &intakes, &path).await;
+                });
+            }
+            Err(_) => {}
+        }
+    }
 }
 
 /// A line however many there are.
 fn tell_failed(failed: &[Request]) {
     if let [first, others @ ..] = failed {
         let (peer, others) = (first.peer, others.len());
-        tracing::warn!(%peer, others, "a viewer by SRT is refused: its passphrase is wrong or missing");
+        tracing::warn!(%peer, others, "a caller by SRT is refused: its passphrase is wrong or missing");
     }
 }
 

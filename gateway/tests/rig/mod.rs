@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 use contract::clock::monotonic_ns;
 use contract::control::{Decoder, FromWorker, ToWorker, encode};
 use contract::geometry::PixelSize;
-use contract::ledger::GatewayCounters;
+use contract::ledger::{GatewayCounters, IntakeCounters};
 use contract::name::{StreamName, WorkerId};
-use contract::spec::{GatewaySpec, GatewayStreamSpec, Protocol, Role, WorkerSpec};
+use contract::spec::{GatewaySpec, GatewayStreamSpec, IntakeSpec, Protocol, Role, WorkerSpec};
 use frame_bus::supervision::{BASE, Root};
-use frame_bus::{BookReader, Bus, PacketPublisher, PacketStamp, Waker};
+use frame_bus::{BookReader, Bus, ChunkSubscriber, PacketPublisher, PacketStamp, Waker};
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app::AppSink;
@@ -100,6 +100,8 @@ impl Rig {
             webrtc_hosts: Vec::new(),
             srt_passphrase: None,
             streams: streams.collect(),
+            intakes: Vec::new(),
+            accept: Vec::new(),
             ports: protocols.iter().map(|protocol| (*protocol, port)).collect(),
         };
         change(&mut gateway);
@@ -195,6 +197,43 @@ impl Rig {
     /// What the gateway is told of one more stream; its book is new, or goes on.
     pub(crate) fn stream_spec(&self, name: &str) -> GatewayStreamSpec {
         stream_spec(&self.directory, name, self.ports.keys())
+    }
+
+    /// What the gateway is told of a stream that is published; its book is new, or goes on.
+    pub(crate) fn intake_spec(&self, name: &str, path: &str) -> IntakeSpec {
+        let book = self.intake_path(name);
+        if !book.exists() {
+            BookReader::<IntakeCounters>::create(&book).expect("a new book");
+        }
+        IntakeSpec {
+            stream: stream(name),
+            path: path.to_owned(),
+            accepted_by: None,
+            book,
+        }
+    }
+
+    /// What the gateway's book of what is published to a stream says.
+    pub(crate) fn intake(&self, name: &str) -> IntakeCounters {
+        let reader = BookReader::open(&self.intake_path(name)).expect("a book");
+        reader.read()
+    }
+
+    /// Who has knocked next, and whether it was refused for want of a place.
+    pub(crate) fn knock(&self) -> (String, bool) {
+        self.wait_message(|message| match message {
+            FromWorker::Knocked { stream, full, .. } => Some((stream.to_string(), full)),
+            _ => None,
+        })
+    }
+
+    /// What an ingest worker takes.
+    pub(crate) fn chunks(&self, name: &str) -> ChunkSubscriber {
+        ChunkSubscriber::open(&self.bus, &stream(name)).expect("a subscriber")
+    }
+
+    fn intake_path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(format!("{name}.intake"))
     }
 
     pub(crate) fn port(&self, protocol: Protocol) -> u16 {

@@ -18,6 +18,7 @@ mod file;
 mod http;
 mod images;
 mod local;
+pub(crate) mod publish;
 mod rtmp;
 mod rtsp;
 pub(crate) mod srt;
@@ -42,6 +43,7 @@ pub(crate) fn kind(source: &SourceSpec) -> Kind {
         SourceSpec::Rtmp { .. } => Kind::Rtmp,
         SourceSpec::Http { .. } => Kind::Http,
         SourceSpec::Udp { .. } => Kind::Udp,
+        SourceSpec::Publish { .. } => Kind::Publish,
         SourceSpec::Device { .. } => Kind::Device,
         SourceSpec::Test { .. } => Kind::Pattern,
     }
@@ -84,6 +86,11 @@ pub(crate) fn add(
             port,
             interface,
         } => udp::add(site, conversion, *address, *port, interface.as_deref()),
+        SourceSpec::Publish { .. } => {
+            let intake = plan.intake.as_ref();
+            let intake = intake.ok_or_else(|| internal("the source has no intake"))?;
+            publish::add(site, conversion, intake)
+        }
         SourceSpec::Device { path, size, fps } => {
             local::add_device(site, conversion, path, *size, *fps)
         }
@@ -102,6 +109,13 @@ fn decode(site: &Site<'_>, conversion: Conversion, source: &gst::Element) -> Res
         note_first_data(site, source);
     }
     Ok(())
+}
+
+/// What MPEG-TS is called in GStreamer.
+fn transport_stream() -> gst::Caps {
+    gst::Caps::builder("video/mpegts")
+        .field("systemstream", true)
+        .build()
 }
 
 /// The first data show that the other end has answered.

@@ -2,10 +2,9 @@
 
 use std::net::IpAddr;
 
-use gstreamer as gst;
 use gstreamer::prelude::*;
 
-use super::{Site, decode};
+use super::{Site, decode, transport_stream};
 use crate::conversion::Conversion;
 use crate::fault::Fault;
 use crate::pipeline::element;
@@ -33,9 +32,6 @@ pub(super) fn add(
     let is_group = address.is_some_and(|address| address.is_multicast());
     source.set_property("reuse", is_group);
     source.set_property("buffer-size", KERNEL_BUFFER_BYTES);
-    let caps = gst::Caps::builder("video/mpegts")
-        .field("systemstream", true)
-        .build();
-    source.set_property("caps", caps);
+    source.set_property("caps", transport_stream());
     decode(site, conversion, &source)
 }

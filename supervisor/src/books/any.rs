@@ -4,7 +4,8 @@ use std::path::Path;
 
 use contract::latency::Histogram;
 use contract::ledger::{
-    Counters, CropCounters, GatewayCounters, InferCounters, IngestCounters, RenderCounters,
+    Counters, CropCounters, GatewayCounters, InferCounters, IngestCounters, IntakeCounters,
+    RenderCounters,
 };
 use frame_bus::book::settle;
 use frame_bus::{BookReader, BookWriter, BusError};
@@ -19,6 +20,7 @@ pub(super) enum AnyBook {
     Render(BookReader<RenderCounters>),
     Crops(BookReader<CropCounters>),
     Gateway(BookReader<GatewayCounters>),
+    Intake(BookReader<IntakeCounters>),
 }
 
 impl AnyBook {
@@ -29,6 +31,7 @@ impl AnyBook {
             Part::Render => Self::Render(BookReader::create(path)?),
             Part::Crops(_) => Self::Crops(BookReader::create(path)?),
             Part::Gateway => Self::Gateway(BookReader::create(path)?),
+            Part::Intake => Self::Intake(BookReader::create(path)?),
         })
     }
 
@@ -39,6 +42,7 @@ impl AnyBook {
             Part::Render => Self::Render(BookReader::open(path)?),
             Part::Crops(_) => Self::Crops(BookReader::open(path)?),
             Part::Gateway => Self::Gateway(BookReader::open(path)?),
+            Part::Intake => Self::Intake(BookReader::open(path)?),
         })
     }
 
@@ -49,6 +53,7 @@ impl AnyBook {
             Self::Render(book) => book.path(),
             Self::Crops(book) => book.path(),
             Self::Gateway(book) => book.path(),
+            Self::Intake(book) => book.path(),
         }
     }
 
@@ -59,6 +64,7 @@ impl AnyBook {
             Self::Render(book) => book.progress(),
             Self::Crops(book) => book.progress(),
             Self::Gateway(book) => book.progress(),
+            Self::Intake(book) => book.progress(),
         }
     }
 
@@ -69,6 +75,7 @@ impl AnyBook {
             Self::Render(book) => book.histogram(),
             Self::Crops(book) => book.histogram(),
             Self::Gateway(book) => book.histogram(),
+            Self::Intake(book) => book.histogram(),
         }
     }
 
@@ -79,6 +86,7 @@ impl AnyBook {
             Self::Render(book) => named(&book.read()),
             Self::Crops(book) => named(&book.read()),
             Self::Gateway(book) => named(&book.read()),
+            Self::Intake(book) => named(&book.read()),
         }
     }
 
@@ -90,6 +98,7 @@ impl AnyBook {
             Self::Render(book) => settle::<RenderCounters>(book.path()).map(drop),
             Self::Crops(book) => settle::<CropCounters>(book.path()).map(drop),
             Self::Gateway(book) => settle::<GatewayCounters>(book.path()).map(drop),
+            Self::Intake(book) => settle::<IntakeCounters>(book.path()).map(drop),
         }
     }
 
@@ -97,7 +106,13 @@ impl AnyBook {
     pub(super) fn settle_transit(&self, sent: u64) -> Result<(), BusError> {
         let missing = |next_sequence: u64| sent.saturating_sub(next_sequence);
         match self {
-            Self::Ingest(_) | Self::Crops(_) => Ok(()),
+            Self::Crops(_) | Self::Intake(_) => Ok(()),
+            // Of all sources but those that are published to the gateway there is nothing sent.
+            Self::Ingest(book) if sent <= book.read().chunks_next => Ok(()),
+            Self::Ingest(book) => update(book.path(), |counters: &mut IngestCounters| {
+                counters.chunks_passed_over += missing(counters.chunks_next);
+                counters.chunks_next = counters.chunks_next.max(sent);
+            }),
             Self::Infer(book) => update(book.path(), |counters: &mut InferCounters| {
                 counters.lost_in_transit += missing(counters.next_sequence);
                 counters.next_sequence = counters.next_sequence.max(sent);

@@ -30,10 +30,12 @@ pub enum Part {
     InferCrops(ModelName),
     /// Serving it.
     Gateway,
+    /// Taking in what a sender publishes.
+    Intake,
 }
 
-/// `ingest`, `infer:people`, `render`, `crops:plates`, `infer-crops:plates`, `gateway`: as in the
-/// database.
+/// `ingest`, `infer:people`, `render`, `crops:plates`, `infer-crops:plates`, `gateway`, `intake`:
+/// as in the database.
 impl fmt::Display for Part {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -43,6 +45,7 @@ impl fmt::Display for Part {
             Self::Crops(model) => write!(formatter, "crops:{model}"),
             Self::InferCrops(model) => write!(formatter, "infer-crops:{model}"),
             Self::Gateway => formatter.write_str("gateway"),
+            Self::Intake => formatter.write_str("intake"),
         }
     }
 }
@@ -59,6 +62,7 @@ impl BookId {
             Part::Crops(model) => format!("crops.{stream}.{model}.{EXTENSION}"),
             Part::InferCrops(model) => format!("infer-crops.{stream}.{model}.{EXTENSION}"),
             Part::Gateway => format!("gateway.{stream}.{EXTENSION}"),
+            Part::Intake => format!("intake.{stream}.{EXTENSION}"),
         }
     }
 
@@ -75,6 +79,7 @@ impl BookId {
                 (stream, Part::InferCrops(model.parse().ok()?))
             }
             ["gateway", stream, EXTENSION] => (stream, Part::Gateway),
+            ["intake", stream, EXTENSION] => (stream, Part::Intake),
             _ => return None,
         };
         Some(Self {
@@ -90,7 +95,7 @@ impl BookId {
             Part::Ingest => WorkerId::Ingest(self.stream.clone()),
             Part::Infer(model) | Part::InferCrops(model) => WorkerId::Infer(model.clone()),
             Part::Render | Part::Crops(_) => WorkerId::Render(self.stream.clone()),
-            Part::Gateway => WorkerId::Gateway,
+            Part::Gateway | Part::Intake => WorkerId::Gateway,
         }
     }
 }

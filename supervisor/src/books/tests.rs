@@ -234,3 +234,31 @@ fn crops_that_nobody_takes_any_more_are_not_lost() {
     assert_eq!(read.ledger.crops[0].infer.next_sequence, 2);
     assert!(read.check_closed().is_err(), "somebody asks for this one");
 }
+
+#[test]
+fn chunks_that_nobody_took_are_passed_over_and_those_of_a_dead_gateway_lost() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let books = Books::create(directory.path(), [Part::Ingest, Part::Intake].map(book));
+    let books = books.expect("made");
+    let path = |part: Part| directory.path().join(book(part).file_name());
+    update(&path(Part::Intake), |counters: &mut IntakeCounters| {
+        (counters.received, counters.published, counters.senders) = (10, 9, 1);
+    })
+    .expect("written");
+    update(&path(Part::Ingest), |counters: &mut IngestCounters| {
+        (counters.chunks_next, counters.chunks_received) = (7, 7);
+    })
+    .expect("written");
+    let stream = book(Part::Ingest).stream;
+    assert!(books.read(&stream).check_closed().is_err());
+    books.closer(&WorkerId::Gateway).settle().expect("settled");
+    books
+        .close_transit(|id| id.part == Part::Ingest)
+        .expect("closed");
+    let read = books.read(&stream);
+    assert_eq!(read.check_closed(), Ok(()));
+    let intake = read.intake.expect("published");
+    assert_eq!((intake.lost_in_worker, intake.senders), (1, 0));
+    assert_eq!(read.ledger.ingest.chunks_passed_over, 2);
+    assert_eq!(read.ledger.lost(), 0, "a chunk is no frame");
+}

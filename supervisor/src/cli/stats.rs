@@ -9,7 +9,7 @@ use std::path::Path;
 use contract::exit::Exit;
 use contract::ledger::{
     Counters, CropCounters, CropLedger, GatewayCounters, InferCounters, IngestCounters,
-    RenderCounters,
+    IntakeCounters, RenderCounters,
 };
 use serde::Serialize;
 
@@ -147,6 +147,7 @@ fn stream_books(by_book: &BTreeMap<&str, BTreeMap<&str, u64>>) -> StreamBooks {
         match book.split_once(':') {
             None if *book == "ingest" => books.ledger.ingest = read::<IngestCounters>(counters),
             None if *book == "render" => books.ledger.render = read::<RenderCounters>(counters),
+            None if *book == "intake" => books.intake = Some(read::<IntakeCounters>(counters)),
             None if *book == "gateway" => books.gateway = Some(read::<GatewayCounters>(counters)),
             Some(("infer", model)) => {
                 let infer = read::<InferCounters>(counters);

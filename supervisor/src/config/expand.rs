@@ -24,6 +24,24 @@ pub(super) struct WrittenStream {
 }
 
 impl WrittenStream {
+    /// Puts the defaults in.
+    pub(super) fn new(name: String, key: Key, own: Node, defaults: Option<&Node>) -> Self {
+        let node = defaults.map_or_else(|| own.clone(), |defaults| merge(&own, defaults));
+        Self {
+            name,
+            key,
+            node,
+            own,
+        }
+    }
+
+    /// The source, where a sender publishes it, and its path.
+    pub(super) fn published(&self) -> Option<(&Node, &str)> {
+        let node = self.node.get("source")?;
+        let path = node.as_scalar()?.text.strip_prefix("publish:")?;
+        Some((node, path))
+    }
+
     /// The paths it is to be served at, and by which protocols.
     pub(super) fn mounts(&self) -> impl Iterator<Item = (Protocol, &Node)> {
         let outputs = self.node.get("outputs").and_then(Node::as_sequence);
@@ -61,15 +79,9 @@ pub(super) fn streams(
             }
             let mut own = entry.value.clone();
             if let Some(digits) = digits {
-                put_number(&mut own, &digits);
+                put_in(&mut own, "{n}", &digits);
             }
-            let node = defaults.map_or_else(|| own.clone(), |defaults| merge(&own, defaults));
-            streams.push(WrittenStream {
-                name,
-                key: entry.key.clone(),
-                node,
-                own,
-            });
+            streams.push(WrittenStream::new(name, entry.key.clone(), own, defaults));
         }
     }
     streams
@@ -105,14 +117,14 @@ fn merge(own: &Node, default: &Node) -> Node {
     }
 }
 
-/// Puts the digits of a range in place of `{n}`.
-fn put_number(node: &mut Node, digits: &str) {
+/// Puts a text in place of `{n}`, say, wherever it is written.
+pub(super) fn put_in(node: &mut Node, place: &str, text: &str) {
     match &mut node.value {
-        Value::Scalar(scalar) => scalar.text = scalar.text.replace("{n}", digits),
-        Value::Sequence(items) => items.iter_mut().for_each(|item| put_number(item, digits)),
+        Value::Scalar(scalar) => scalar.text = scalar.text.replace(place, text),
+        Value::Sequence(items) => items.iter_mut().for_each(|item| put_in(item, place, text)),
         Value::Mapping(entries) => entries
             .iter_mut()
-            .for_each(|entry| put_number(&mut entry.value, digits)),
+            .for_each(|entry| put_in(&mut entry.value, place, text)),
     }
 }
 

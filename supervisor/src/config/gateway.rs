@@ -41,7 +41,7 @@ pub(super) const GATEWAY: Section = Section {
         port("srt_port", "UDP port of SRT.", "8890"),
         Key {
             name: "srt_passphrase",
-            doc: "What viewers by SRT must have, 10 to 79 bytes; SRT is not encrypted without. Better `${NAME}` than in plain text.",
+            doc: "What viewers and senders by SRT must have, 10 to 79 bytes; SRT is not encrypted without. Better `${NAME}` than in plain text.",
             kind: Kind::Text,
             absent: Absent::Optional,
         },
@@ -66,7 +66,7 @@ pub struct GatewayConfig {
     pub ports: BTreeMap<Protocol, u16>,
     /// Where viewers by WebRTC find this machine, besides its own addresses.
     pub webrtc_hosts: Vec<IpAddr>,
-    /// What viewers by SRT must have.
+    /// What viewers and senders by SRT must have.
     pub srt_passphrase: Option<Secret>,
 }
 

@@ -11,6 +11,7 @@
 //! they default to stands in one table a type (`table`), from which the
 //! reader, "did you mean" and the JSON Schema all take it.
 
+mod accept;
 mod best_shots;
 mod cascade;
 mod classes;
@@ -44,6 +45,7 @@ mod table;
 mod tracker;
 mod units;
 
+pub use accept::AcceptConfig;
 pub use best_shots::BestShotsConfig;
 pub use cascade::CascadeConfig;
 pub use encode::{EncodeConfig, Preset};

@@ -181,6 +181,9 @@ impl Mount {
     /// Longest mount, in bytes.
     pub const BYTES_MAX: usize = 128;
 
+    /// What it is made of, for people.
+    pub(super) const HELP: &str = "use letters, digits, `-`, `_` and `.`, `/` between parts but not in front, at most 128 characters";
+
     /// `None` unless `text` is made of parts of `a-z A-Z 0-9 - _ .` with `/` between them.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
@@ -217,10 +220,8 @@ fn read_mount(fields: &Fields<'_>, key: &str) -> Option<Mount> {
         let reader = fields.reader;
         let span = &path.node.span;
         let message = format!("`{}` is not a path for viewers", reader.as_written(span));
-        reader.report(reader.problem(code::WRONG_VALUE, span, message).helped(format!(
-            "use letters, digits, `-`, `_` and `.`, `/` between parts but not in front, at most {} characters",
-            Mount::BYTES_MAX
-        )));
+        let problem = reader.problem(code::WRONG_VALUE, span, message);
+        reader.report(problem.helped(Mount::HELP));
     }
     mount
 }

@@ -9,6 +9,7 @@ use contract::name::{ModelName, NameError, RunId, StreamName};
 
 use dsl::yaml::{Entry, Node};
 
+use super::accept::{self, ACCEPT};
 use super::expand::WrittenStream;
 use super::gateway::GATEWAY;
 use super::model::MODEL;
@@ -18,10 +19,11 @@ use super::record;
 use super::redact::redact;
 use super::rules::RuleFiles;
 use super::store::RETENTION;
-use super::stream::{Around, DEFAULTS, STREAM, StreamRules};
+use super::stream::{Around, DEFAULTS, STREAM, StreamRules, TEMPLATE};
 use super::table::{Absent, Key, Kind, Section};
 use super::{
-    GatewayConfig, KeepConfig, ModelConfig, RetentionConfig, SourceFile, StreamConfig, code, expand,
+    AcceptConfig, GatewayConfig, KeepConfig, ModelConfig, RetentionConfig, SourceFile,
+    StreamConfig, code, expand,
 };
 
 /// Most models of a run.
@@ -63,6 +65,18 @@ pub(super) const RUN: Section = Section {
             absent: Absent::Required,
         },
         Key {
+            name: "templates",
+            doc: "What streams of `accept` are made from, by name.",
+            kind: Kind::Map(&Kind::Section(&TEMPLATE)),
+            absent: Absent::Optional,
+        },
+        Key {
+            name: "accept",
+            doc: "Which senders become streams that nobody has written a stream for.",
+            kind: Kind::List(&Kind::Section(&ACCEPT)),
+            absent: Absent::Optional,
+        },
+        Key {
             name: "rules",
             doc: "Rule file of every stream that names no other: zones, lines, gates and rules.",
             kind: Kind::Path,
@@ -102,6 +116,8 @@ pub struct RunConfig {
     pub engine_cache: Option<PathBuf>,
     /// The streams; at least one.
     pub streams: BTreeMap<StreamName, StreamConfig>,
+    /// Which senders become streams too.
+    pub accept: Vec<AcceptConfig>,
     /// Where encoded streams are served.
     pub gateway: GatewayConfig,
     /// How much is kept in the database.
@@ -167,7 +183,7 @@ impl RunConfig {
             .map(|library| reader.file("ONNX Runtime library", &library));
         let all_read = models.len() == fields.map("models").len();
         let mut rule_files = RuleFiles::new(reader, all_read.then_some(&models));
-        let streams = read_streams(&fields, &models, all_read, &mut rule_files);
+        let (streams, accept) = read_streams(&fields, &models, all_read, &mut rule_files);
         texts.append(&mut rule_files.into_texts());
         let gateway = fields
             .section("gateway")
@@ -184,6 +200,7 @@ impl RunConfig {
             onnxruntime: onnxruntime.flatten(),
             engine_cache: None,
             streams,
+            accept,
             gateway: gateway?,
             retention: retention?,
         })
@@ -211,13 +228,14 @@ fn read_models(fields: &Fields<'_>) -> BTreeMap<ModelName, ModelConfig> {
     models
 }
 
-/// The streams that are right; the problems of the others are reported.
+/// The streams, and the rules for more of them, that are right; the problems of the others are
+/// reported.
 fn read_streams(
     fields: &Fields<'_>,
     read: &BTreeMap<ModelName, ModelConfig>,
     all_read: bool,
     rule_files: &mut RuleFiles<'_>,
-) -> BTreeMap<StreamName, StreamConfig> {
+) -> (BTreeMap<StreamName, StreamConfig>, Vec<AcceptConfig>) {
     let reader = fields.reader;
     if let Some(defaults) = fields.section("defaults") {
         defaults.check();
@@ -267,13 +285,17 @@ fn read_streams(
     }
     record::check_kept(reader, &written, &streams);
     qualities::check_paths(reader, &written, &streams);
-    streams
+    let accept = accept::read_all(fields, fields.node("defaults"), &mut around);
+    (streams, accept)
 }
+
+const OWN_PATH: &str = "give each its own path; in a range, put `{n}` into it";
 
 /// Reports names and mounts that two streams share.
 fn check_unique(reader: &Reader<'_>, streams: &[WrittenStream]) {
     let mut names = HashSet::new();
     let mut mounts = HashMap::new();
+    let mut published = HashMap::new();
     for stream in streams {
         let name = stream.name.as_str();
         if !names.insert(name) {
@@ -281,6 +303,13 @@ fn check_unique(reader: &Reader<'_>, streams: &[WrittenStream]) {
             let problem = reader.problem(code::TWICE, &stream.key.span, message);
             reader.report(problem.helped("check the ranges of the stream names"));
             continue;
+        }
+        if let Some((node, path)) = stream.published()
+            && let Some(other) = published.insert(path, name)
+        {
+            let message = format!("the streams `{other}` and `{name}` are both published here");
+            let problem = reader.problem(code::TWICE, &node.span, message);
+            reader.report(problem.helped(OWN_PATH));
         }
         for (protocol, mount) in stream.mounts() {
             let path = mount.as_scalar().map(|scalar| scalar.text.as_str());
@@ -293,7 +322,7 @@ fn check_unique(reader: &Reader<'_>, streams: &[WrittenStream]) {
                 reader.report(
                     reader
                         .problem(code::TWICE, &mount.span, message)
-                        .helped("give each its own path; in a range, put `{n}` into it"),
+                        .helped(OWN_PATH),
                 );
             }
         }

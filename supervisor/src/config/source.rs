@@ -10,6 +10,7 @@ use contract::geometry::PixelSize;
 use contract::spec::{Pace, RtspTransport, Secret, SourceSpec, TlsVerification};
 
 use super::code;
+use super::output::Mount;
 use super::reader::{Fields, Reader, Text};
 use super::table::list_text;
 use super::units::millis;
@@ -37,7 +38,7 @@ const SPECIAL_KEYS: [&str; 8] = [
     "on_demand_linger",
 ];
 const KINDS: &str = "a source is a file, an address (`rtsp://`, `rtsps://`, `srt://`, `rtmp://`, `rtmps://`, `http://`, \
-                     `https://`, `udp://`), `images:DIRECTORY`, `v4l2:/dev/video0`, or a pattern like `test:ball`";
+                     `https://`, `udp://`), `publish:PATH`, `images:DIRECTORY`, `v4l2:/dev/video0`, or a pattern like `test:ball`";
 /// Options of a `test:` source that are not written.
 const TEST_SIZE: PixelSize = PixelSize {
     width: 640,
@@ -107,6 +108,8 @@ pub enum SourceConfig {
         /// Interface that the group is joined on.
         interface: Option<String>,
     },
+    /// What a sender publishes at this path of the gateway.
+    Publish(Mount),
     /// A video device of this machine.
     Device {
         /// `/dev/video0`
@@ -154,6 +157,9 @@ impl SourceConfig {
         }
         if let Some(images) = source.text.strip_prefix("images:") {
             return local::read_images(reader, &source, images, (pace, repeat?));
+        }
+        if let Some(path) = source.text.strip_prefix("publish:") {
+            return read_publish(reader, &source, path);
         }
         let Some((scheme, rest)) = source.text.split_once("://") else {
             return Some(Self::File {
@@ -227,6 +233,7 @@ impl SourceConfig {
             Self::Rtmp { .. } => ("an RTMP source", &["tls", "on_demand", "on_demand_linger"]),
             Self::Http { .. } => ("an HTTP source", &["tls", "on_demand", "on_demand_linger"]),
             Self::Udp { .. } => ("a UDP source", &["on_demand", "on_demand_linger"]),
+            Self::Publish(_) => ("a published source", &[]),
             Self::Device { .. } => ("a video device", &["on_demand", "on_demand_linger"]),
             Self::Test { .. } => ("a test pattern", &["pace"]),
         }
@@ -246,6 +253,12 @@ impl SourceConfig {
             self,
             Self::File { .. } | Self::Images { .. } | Self::Test { .. }
         )
+    }
+
+    /// A sender publishes it to the gateway.
+    #[must_use]
+    pub fn is_published(&self) -> bool {
+        matches!(self, Self::Publish(_))
     }
 
     /// Whether it ends by itself.
@@ -300,6 +313,9 @@ impl SourceConfig {
                 port,
                 interface,
             },
+            Self::Publish(path) => SourceSpec::Publish {
+                path: path.to_string(),
+            },
             Self::Device { path, size, fps } => SourceSpec::Device { path, size, fps },
             Self::Test {
                 pattern,
@@ -353,6 +369,20 @@ impl TestPattern {
     pub fn as_str(self) -> &'static str {
         self.0
     }
+}
+
+fn read_publish(reader: &Reader<'_>, source: &Text<'_>, path: &str) -> Option<SourceConfig> {
+    let mount = Mount::new(path);
+    if mount.is_none() {
+        let span = &source.node.span;
+        let message = format!(
+            "`{}` is not a path for senders",
+            reader.as_written(&reader.part(span, path))
+        );
+        let problem = reader.problem(code::WRONG_VALUE, span, message);
+        reader.report(problem.helped(Mount::HELP));
+    }
+    mount.map(SourceConfig::Publish)
 }
 
 fn is_scheme(text: &str) -> bool {

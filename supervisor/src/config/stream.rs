@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use contract::findings::Finds;
 use contract::geometry::PixelSize;
-use contract::name::ModelName;
+use contract::name::{ModelName, StreamName};
 use contract::spec::OverlaySpec;
 use dsl::yaml::Node;
 
@@ -33,7 +33,7 @@ use super::{code, labels, overlay};
 
 const SOURCE: Key = Key {
     name: "source",
-    doc: "A video file; an address (`rtsp`, `rtsps`, `srt`, `rtmp`, `rtmps`, `http`, `https`, `udp`); `images:DIRECTORY`; `v4l2:/dev/video0`; or a pattern like `test:ball?size=640x360&fps=25&frames=100`. See docs/sources.md.",
+    doc: "A video file; an address (`rtsp`, `rtsps`, `srt`, `rtmp`, `rtmps`, `http`, `https`, `udp`); `publish:PATH` for what a sender publishes; `images:DIRECTORY`; `v4l2:/dev/video0`; or a pattern like `test:ball?size=640x360&fps=25&frames=100`. See docs/sources.md.",
     kind: Kind::Text,
     absent: Absent::Required,
 };
@@ -229,6 +229,32 @@ pub(super) const STREAM: Section = Section {
     ],
 };
 
+/// The keys of a template: those of a stream whose source is what a sender publishes.
+pub(super) const TEMPLATE: Section = Section {
+    name: "template",
+    doc: "What streams of `accept` are made from; `{name}` in its values is the name of the stream.",
+    keys: &[
+        SIZE,
+        NO_FRAME_TIMEOUT,
+        RETRY_KEY,
+        DECODER,
+        MOTION_KEY,
+        QUEUE_KEY,
+        INFER,
+        CASCADES,
+        PRIORITY,
+        TRACKER_KEY,
+        BEST_SHOTS_KEY,
+        LABELS,
+        RULES,
+        PRIVACY_KEY,
+        OVERLAY_KEY,
+        ENCODE_KEY,
+        OUTPUTS,
+        STORE_KEY,
+    ],
+};
+
 /// The keys of `defaults`: those of a stream that several can share.
 pub(super) const DEFAULTS: Section = Section {
     name: "defaults",
@@ -303,6 +329,8 @@ pub struct StreamConfig {
     pub outputs: OutputsConfig,
     /// Store what was detected in each frame.
     pub store_detections: bool,
+    /// The prefix of the rule of `accept` that made it; `None`: it was written.
+    pub accepted_by: Option<StreamName>,
 }
 
 /// A model as it was written: its name, and what it finds as far as that could be read.
@@ -463,6 +491,7 @@ impl StreamConfig {
             encode: encode.filter(|_| clips || !outputs.is_empty()),
             outputs,
             store_detections: store?,
+            accepted_by: None,
         })
     }
 }

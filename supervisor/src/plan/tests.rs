@@ -250,3 +250,53 @@ fn a_port_that_the_gateway_holds_by_the_plan_before_is_not_looked_at() {
     assert!(error.contains("cannot serve srt on"), "{error}");
     assert!(error.contains("gateway: {srt_port: ...}"), "{error}");
 }
+
+#[test]
+fn a_published_source_needs_the_gateway_even_without_viewers() {
+    let plan = plan_of(
+        "
+run: yard
+streams:
+  cam: {source: 'publish:cams/1', size: 320x240}
+gateway: {srt_port: 18890}
+",
+    );
+    let Some(Role::Gateway(gateway)) = plan.role(&WorkerId::Gateway) else {
+        panic!("a gateway");
+    };
+    assert_eq!(gateway.streams, []);
+    let [intake] = &gateway.intakes[..] else {
+        panic!("one intake: {gateway:?}");
+    };
+    assert_eq!(
+        (intake.stream.as_str(), &intake.path[..]),
+        ("cam", "cams/1")
+    );
+    assert_eq!(intake.book, Path::new("/root/books/intake.cam.book"));
+    assert!(plan.books.iter().any(|id| id.part == Part::Intake));
+    assert_eq!(plan.served[&Protocol::Srt].port(), 18890);
+    let ingest = WorkerId::Ingest("cam".parse().expect("a name"));
+    let Some(Role::Ingest(ingest)) = plan.role(&ingest) else {
+        panic!("an ingest worker");
+    };
+    let path = "cams/1".to_owned();
+    assert_eq!(ingest.source, SourceSpec::Publish { path });
+}
+
+#[test]
+fn who_accepts_senders_listens_for_them() {
+    let plan = plan_of(
+        "
+run: yard
+streams: {yard: {source: test:ball, size: 320x240}}
+templates: {camera: {}}
+accept: [{prefix: cam-, template: camera, max: 3}]
+",
+    );
+    let Some(Role::Gateway(gateway)) = plan.role(&WorkerId::Gateway) else {
+        panic!("a gateway");
+    };
+    assert_eq!((gateway.accept.len(), gateway.accept[0].max), (1, 3));
+    assert!(plan.served.contains_key(&Protocol::Srt));
+    assert!(!plan.books.iter().any(|id| id.part == Part::Intake));
+}

@@ -591,6 +591,8 @@ fn gateway_changes(old: &GatewaySpec, new: &GatewaySpec) -> Vec<String> {
         webrtc_hosts: _,
         srt_passphrase: _,
         streams,
+        intakes,
+        accept,
     } = new;
     let mut changes = Vec::new();
     for stream in streams {
@@ -607,6 +609,15 @@ fn gateway_changes(old: &GatewaySpec, new: &GatewaySpec) -> Vec<String> {
         if !streams.iter().any(|stream| stream.stream == known.stream) {
             changes.push(format!("stream {} leaves", known.stream));
         }
+    }
+    for known in old.intakes.iter().filter(|known| !intakes.contains(known)) {
+        changes.push(format!("{} is no more published", known.path));
+    }
+    for intake in intakes.iter().filter(|new| !old.intakes.contains(new)) {
+        changes.push(format!("{} may be published", intake.path));
+    }
+    if *accept != old.accept {
+        changes.push("who is accepted".to_owned());
     }
     changes
 }

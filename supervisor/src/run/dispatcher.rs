@@ -32,8 +32,10 @@ use crate::supervision::fleet::{Duty, Fleet, FleetAction, FleetEvent};
 use crate::supervision::life::{End, LifeEvent};
 use crate::supervision::process::{Process, Report};
 use crate::supervision::spawner::Spawner;
+use accepting::Accepting;
 use reloading::Reloading;
 
+mod accepting;
 mod demand;
 mod messages;
 mod processes;
@@ -159,6 +161,7 @@ pub(super) struct Dispatcher {
     streams: Vec<StreamState>,
     /// The streams that somebody asks for, as the gateway says.
     wanted: BTreeSet<StreamName>,
+    accepting: Accepting,
     reloading: Reloading,
     loader: Loader,
     terminal: Terminal,
@@ -217,6 +220,7 @@ impl Dispatcher {
             standby_roles: HashMap::new(),
             streams,
             wanted: BTreeSet::new(),
+            accepting: Accepting::default(),
             reloading: Reloading::default(),
             loader,
             terminal: Terminal::now(),
@@ -329,6 +333,7 @@ impl Dispatcher {
         }
         if self.ticks.is_multiple_of(TICKS_PER_SAMPLE) {
             self.sample();
+            self.look_at_senders();
         }
         if self.ticks.is_multiple_of(TICKS_PER_LEDGER) {
             self.store_ledger();

@@ -145,7 +145,9 @@ pub(super) fn finish(outcome: Outcome, writer: Writer) -> Summary {
 /// end by draining. Between two that did, nothing may be missing.
 fn is_lost(fleet: &Fleet, id: &BookId) -> bool {
     let producer = match id.part {
-        Part::Ingest | Part::Crops(_) => return false,
+        // Senders go on when nobody takes their chunks any more.
+        Part::Ingest => return true,
+        Part::Crops(_) | Part::Intake => return false,
         Part::Infer(_) | Part::Render => WorkerId::Ingest(id.stream.clone()),
         Part::InferCrops(_) | Part::Gateway => WorkerId::Render(id.stream.clone()),
     };

@@ -276,6 +276,7 @@ pub(crate) fn shown_source(source: &SourceConfig) -> String {
             let address = address.map(|address| address.to_string());
             format!("udp://{}:{port}", address.unwrap_or_default())
         }
+        SourceConfig::Publish(path) => format!("publish:{path}"),
         SourceConfig::Device { path, .. } => format!("v4l2:{}", path.display()),
         SourceConfig::Test { pattern, .. } => format!("test:{}", pattern.as_str()),
     }

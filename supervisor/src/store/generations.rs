@@ -15,6 +15,8 @@ pub enum AskedBy {
     Signal,
     /// `sluice reload`.
     Command,
+    /// A sender that was accepted has come, or has been gone for long enough.
+    Sender,
 }
 
 impl AskedBy {
@@ -26,6 +28,7 @@ impl AskedBy {
             Self::File => "file",
             Self::Signal => "signal",
             Self::Command => "command",
+            Self::Sender => "sender",
         }
     }
 }

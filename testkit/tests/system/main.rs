@@ -12,6 +12,7 @@ mod matrix;
 mod models;
 mod overload;
 mod privacy;
+mod publish;
 mod qualities;
 mod recordings;
 mod reload;

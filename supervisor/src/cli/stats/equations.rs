@@ -8,7 +8,7 @@ use crate::books::StreamBooks;
 /// One equation of the books: what came in, and where it went.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Equation {
-    /// The book: `ingest`, `infer:MODEL`, `render`, `crops:MODEL`, `infer-crops:MODEL`, `gateway`.
+    /// The book: `intake`, `ingest`, `infer:MODEL`, `render`, `crops:MODEL`, `infer-crops:MODEL`, `gateway`.
     pub(super) book: String,
     /// The left side.
     come_in: Term,
@@ -54,7 +54,27 @@ impl Equation {
 /// The equations of a stream's books, in the order of a frame's way.
 pub(super) fn equations(books: &StreamBooks) -> Vec<Equation> {
     let ingest = &books.ledger.ingest;
-    let mut all = vec![Equation::new(
+    let mut all = Vec::new();
+    if let Some(intake) = &books.intake {
+        all.push(Equation::new(
+            "intake",
+            ("chunks received", intake.received),
+            &[
+                ("published", intake.published),
+                ("lost", intake.lost_in_worker),
+            ],
+        ));
+        all.push(Equation::new(
+            "ingest",
+            ("chunks published", intake.published),
+            &[
+                ("received", ingest.chunks_received),
+                ("overflowed", ingest.chunks_overflowed),
+                ("passed over", ingest.chunks_passed_over),
+            ],
+        ));
+    }
+    all.push(Equation::new(
         "ingest",
         ("captured", ingest.captured),
         &[
@@ -64,7 +84,7 @@ pub(super) fn equations(books: &StreamBooks) -> Vec<Equation> {
             ("stopping", ingest.dropped_stopping),
             ("lost", ingest.lost),
         ],
-    )];
+    ));
     let published = ("published", ingest.published);
     for (model, infer) in &books.ledger.infer {
         all.extend(of_model(&format!("infer:{model}"), published, infer));

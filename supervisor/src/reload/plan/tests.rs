@@ -316,3 +316,50 @@ proptest! {
         prop_assert_eq!(sorted, plan.steps, "in order, none twice");
     }
 }
+
+#[test]
+fn accepted_streams_follow_their_template_and_go_with_their_rule() {
+    const TEMPLATES: &str = "templates: {camera: {size: 320x240}}\n";
+    const ACCEPT: &str = "accept: [{prefix: cam-, template: camera, max: 3}]\n";
+    let directory = directory();
+    let text = format!("{BASE}{TEMPLATES}{ACCEPT}");
+    let names = ["cam-1".parse().expect("a name")];
+    let accepting = |text: &str| {
+        let mut edition = edition(directory.path(), text);
+        edition.config = edition.config.with_accepted(&names);
+        edition.plan = Plan::new(&edition.config, std::path::Path::new("/root/books"), 2);
+        edition
+    };
+    let written = edition(directory.path(), &text);
+    let old = accepting(&text);
+    let lines = |old: &Edition, new: &Edition| {
+        let plan = plan(old, new, &BTreeSet::new());
+        plan.map(|plan| plan.lines()).expect("it can be done")
+    };
+    assert_eq!(
+        lines(&written, &old),
+        [
+            "gateway goes on with another spec: cam-1 may be published",
+            "stream cam-1 joins"
+        ]
+    );
+    assert_eq!(
+        lines(&old, &accepting(&format!("{text}# a remark\n"))),
+        [""; 0]
+    );
+    let edited = text.replace(
+        "{size: 320x240}}",
+        "{size: 320x240, motion: {threshold: 20}}}",
+    );
+    assert_eq!(
+        lines(&old, &accepting(&edited)),
+        ["ingest-cam-1 goes on with another spec: motion"]
+    );
+    assert_eq!(
+        lines(&old, &accepting(BASE)),
+        [
+            "gateway goes on with another spec: cam-1 is no more published, who is accepted",
+            "stream cam-1 leaves"
+        ]
+    );
+}

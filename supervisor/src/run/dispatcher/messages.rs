@@ -58,6 +58,7 @@ impl Dispatcher {
             FromWorker::BestShot(shot) => self.setting.store.offer(Row::BestShot(shot)),
             FromWorker::Failing(text) => self.seats[member].last_words = text,
             FromWorker::Wanted { stream, wanted } => self.wanted(&worker, &stream, wanted),
+            FromWorker::Knocked { stream, rule, full } => self.knocked(stream, &rule, full),
             // Answers questions that no run asks.
             FromWorker::Studied(_) => {}
             FromWorker::Reconfigured { generation, result } => {

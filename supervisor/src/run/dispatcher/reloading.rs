@@ -88,7 +88,11 @@ impl Dispatcher {
         if matches!(self.reloading.state, State::Idle)
             && self.fleet.has_begun()
             && !self.fleet.is_stopping()
-            && let Some(loaded) = self.reloading.waiting.take()
+            && let Some(loaded) = self
+                .reloading
+                .waiting
+                .take()
+                .or_else(|| self.accepted_text())
         {
             self.consider(loaded);
             self.carry_out();
@@ -175,7 +179,10 @@ impl Dispatcher {
             plan: Vec::new(),
         };
         let planned = match result {
-            Ok(config) => self.plan_for(*config, generation),
+            Ok(config) => {
+                let config = self.with_accepted(*config);
+                self.plan_for(config, generation)
+            }
             Err(problems) => Err(lines_of(&problems)),
         };
         match planned {
@@ -428,6 +435,7 @@ impl Dispatcher {
         notes: Vec<String>,
         diagnostics: Vec<String>,
     ) {
+        self.follow_senders();
         let is_good = matches!(outcome, Outcome::Applied | Outcome::Unchanged);
         let first = diagnostics.first().map_or("", String::as_str);
         self.reloading.error = (!is_good).then(|| {
