@@ -471,6 +471,6 @@ fn who_names_a_quality_has_it_and_no_other() {
     let answer = ask(port, "POST", "/yard/whep?quality=360p", body);
     assert_eq!(answer.status, 404);
     assert!(answer.body.contains("there are 240p"), "{answer:?}");
-    assert_eq!(rig.book("yard").viewers, 2);
+    assert!(wait_until(5 * SECOND, || rig.book("yard").viewers == 2));
     camera.end();
 }

@@ -260,7 +260,8 @@ struct Source {
 
 /// Everybody who sends.
 struct Senders {
-    camera: RtspCamera,
+    /// One for each transport: two clients of one are an affair of its own.
+    cameras: [RtspCamera; 2],
     rtmp: RtmpServer,
     http: HttpServer,
     srt_listener: u16,
@@ -272,7 +273,8 @@ struct Senders {
 impl Senders {
     fn start(clip: &Clip) -> Self {
         let [srt_listener, srt_caller, udp] = [0; 3].map(|_| free_udp_port());
-        let camera = RtspCamera::start(CameraOptions::clip(Path::new(&clip.file("long.mp4"))));
+        let options = CameraOptions::clip(Path::new(&clip.file("long.mp4")));
+        let cameras = [0, 1].map(|_| RtspCamera::start(options.clone()));
         let send = |output: &str| clip.send(output);
         let playlist = clip.file("live.m3u8");
         let processes = vec![
@@ -296,7 +298,7 @@ impl Senders {
             "ffmpeg writes no playlist"
         );
         Self {
-            camera,
+            cameras,
             rtmp: RtmpServer::start(Path::new(&clip.file("clip.flv")), "yard"),
             http,
             srt_listener,
@@ -307,7 +309,7 @@ impl Senders {
     }
 
     fn sources(&self, clip: &Clip) -> Vec<Source> {
-        let camera = self.camera.location();
+        let [by_tcp, by_udp] = self.cameras.each_ref().map(RtspCamera::location);
         let of = |name, what, location: String, more: &str| Source {
             name,
             what,
@@ -331,13 +333,13 @@ impl Senders {
             of(
                 "rtsp-tcp",
                 "RTSP over TCP, a server of GStreamer's",
-                camera.clone(),
+                by_tcp,
                 ", transport: tcp",
             ),
             of(
                 "rtsp-udp",
                 "RTSP over UDP, a server of GStreamer's",
-                camera,
+                by_udp,
                 ", transport: udp",
             ),
             of(
