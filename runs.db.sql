@@ -17,7 +17,7 @@
 -- `v_attributes` show it in seconds, pixels and words. It is deleted by age and size
 -- (`retention:` of the config), everything else stays.
 
-PRAGMA user_version = 5;
+PRAGMA user_version = 6;
 
 -- One row: one execution of a run config.
 CREATE TABLE runs (
@@ -486,6 +486,24 @@ sides (run, stream, book, equation, come_in, gone_out) AS (
     WHERE consumer.book NOT IN ('ingest', 'intake')
       AND consumer.counter IN ('received', 'overflowed', 'lost_in_transit')
     GROUP BY consumer.run, consumer.stream, consumer.book
+    UNION ALL
+    SELECT consumer.run, consumer.stream, consumer.book,
+           'units = units_received + units_overflowed + units_lost',
+           max(producer.value),
+           sum(consumer.value)
+    FROM ledgers AS consumer
+    JOIN ledgers AS producer
+      ON producer.run = consumer.run AND producer.stream = consumer.stream
+     AND producer.book = 'ingest' AND producer.counter = 'units'
+    WHERE consumer.book = 'render'
+      AND consumer.counter IN ('units_received', 'units_overflowed', 'units_lost')
+    GROUP BY consumer.run, consumer.stream, consumer.book
+    UNION ALL
+    SELECT run, stream, book,
+           'units_received = units_passed + units_resync',
+           sum(value) FILTER (WHERE counter = 'units_received'),
+           sum(value) FILTER (WHERE counter IN ('units_passed', 'units_resync'))
+    FROM ledgers WHERE book = 'render' GROUP BY run, stream, book
     UNION ALL
     SELECT run, stream, book,
            'received = inferred + gated + stale + shed + failed + lost',

@@ -37,7 +37,7 @@ pub trait Counters: Default + Clone + PartialEq + fmt::Debug {
 }
 
 /// Most words that a group of counters may have.
-pub const WORDS_MAX: usize = 32;
+pub const WORDS_MAX: usize = 48;
 
 /// An equation of a ledger that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -109,6 +109,11 @@ impl StreamLedger {
         self.crops.iter().try_for_each(CropLedger::check)?;
         self.render.check()?;
         no_more(
+            "access units published = received by render + overflowed + lost + in flight",
+            self.render.units_next,
+            self.ingest.units,
+        )?;
+        no_more(
             "published = received by render + overflowed + lost + in flight",
             self.render.next_sequence,
             published,
@@ -137,7 +142,8 @@ impl StreamLedger {
         self.check()?;
         let crops: u64 = self.crops.iter().map(CropLedger::in_flight).sum();
         let files = self.render.shots_in_flight() + self.render.recording_in_flight();
-        let in_flight = self.in_flight() + crops + files;
+        let units = self.ingest.units.saturating_sub(self.render.units_next);
+        let in_flight = self.in_flight() + crops + files + units;
         if in_flight == 0 {
             return Ok(());
         }

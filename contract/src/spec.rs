@@ -151,6 +151,15 @@ impl FrameServiceSpec {
     }
 }
 
+/// The access units of a source are handed on as they are: nothing is drawn, nothing encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PassthroughSpec {
+    /// What their slots on the bus are measured for.
+    pub size: PixelSize,
+    /// Frames are decoded beside, for models or rules.
+    pub decoded: bool,
+}
+
 /// How motion is measured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MotionSpec {
@@ -184,6 +193,8 @@ pub struct IngestSpec {
     pub motion: MotionSpec,
     /// Use a hardware decoder where one is found.
     pub hardware_decoder: bool,
+    /// Hand the source's own access units on; `None`: frames only.
+    pub passthrough: Option<PassthroughSpec>,
     /// Where frames go. `frames.size` bounds the picture: larger ones are scaled down, aspect kept.
     pub frames: FrameServiceSpec,
     /// Whom to wake after each frame.
@@ -272,6 +283,8 @@ pub struct RenderSpec {
     pub overlay: OverlaySpec,
     /// Encoder settings; `None`: nothing is drawn or encoded.
     pub encode: Option<EncodeSpec>,
+    /// Outputs get the source's own access units, and `encode` is `None`.
+    pub passthrough: Option<PassthroughSpec>,
     /// Where to record; relative paths are inside the run's directory.
     pub record: Option<RecordSpec>,
     /// Hand encoded access units to the gateway.
@@ -379,6 +392,8 @@ pub enum TrackerAlgorithm {
 /// H.264 encoder settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EncodeSpec {
+    /// Use a hardware encoder where one works; `preset` and `threads` are x264's.
+    pub hardware: bool,
     /// A preset of x264: `ultrafast` to `placebo`.
     pub preset: String,
     /// Target bit rate.

@@ -1,4 +1,5 @@
-//! Encoded access units from a render worker to the gateway.
+//! Access units: those that a render worker hands to the gateway, and in passthrough those of the
+//! source, which the ingest worker hands to the render worker.
 //!
 //! All encodes of a stream share one service and one count, so that one book can say what became
 //! of each access unit. How many encodes there are decides how much may be queued, and is part of
@@ -16,8 +17,8 @@ use crate::bus::{Bus, BytesService, Service, ServiceShape};
 use crate::error::BusError;
 use crate::header::{Mark, PacketHeader, PacketStamp};
 
-/// Access units of each encode queued for the gateway: a second or so, since a gap costs a whole
-/// group of pictures.
+/// Access units of each encode queued for their consumer: a second or so, since a gap costs a
+/// whole group of pictures.
 pub(crate) const PACKETS_DEPTH: usize = 32;
 
 /// Bytes of the largest access unit of a stream of this size: a third of the raw picture,
@@ -27,33 +28,39 @@ pub(crate) fn packet_bytes_max(size: PixelSize) -> usize {
     (I420Layout::of(size).bytes / 3).max(128 << 10)
 }
 
-fn topic(stream: &StreamName, rungs: usize) -> String {
+/// Names what a stream's encoders give.
+fn encoded(stream: &StreamName, rungs: usize) -> String {
     match rungs {
         0 | 1 => format!("packets/{stream}"),
         rungs => format!("packets/{stream}/{rungs}"),
     }
 }
 
+/// Names what a stream's source has sent.
+fn source(stream: &StreamName) -> String {
+    format!("source/{stream}")
+}
+
 fn open_service(
     bus: &Bus,
-    stream: &StreamName,
+    topic: &str,
     rungs: usize,
 ) -> Result<BytesService<PacketHeader>, BusError> {
     bus.bytes(
-        &topic(stream, rungs),
+        topic,
         &ServiceShape {
             alignment: 64,
             overflow: true,
             buffer: PACKETS_DEPTH * rungs.max(1),
             history: 0,
             held: 1,
-            // The second is a restarted gateway whose dead self is not cleaned up yet.
+            // The second is a restarted consumer whose dead self is not cleaned up yet.
             subscribers: 2,
         },
     )
 }
 
-/// The encoder's side.
+/// The producer's side.
 #[derive(Debug)]
 pub struct PacketPublisher {
     port: Publisher<Service, [u8], PacketHeader>,
@@ -74,15 +81,40 @@ impl PacketPublisher {
         rungs: usize,
         epoch: u32,
     ) -> Result<Self, BusError> {
+        let service = open_service(bus, &encoded(stream, rungs), rungs)?;
+        Self::of(&service, &format!("the encoder of `{stream}`"), size, epoch)
+    }
+
+    /// Opens what the source of `stream` sends for publishing; slots are measured for pictures of
+    /// `size`, and `epoch` counts the producer's starts.
+    ///
+    /// # Errors
+    /// When the service cannot be opened.
+    pub fn open_source(
+        bus: &Bus,
+        stream: &StreamName,
+        size: PixelSize,
+        epoch: u32,
+    ) -> Result<Self, BusError> {
+        let service = open_service(bus, &source(stream), 1)?;
+        Self::of(&service, &format!("the source of `{stream}`"), size, epoch)
+    }
+
+    fn of(
+        service: &BytesService<PacketHeader>,
+        what: &str,
+        size: PixelSize,
+        epoch: u32,
+    ) -> Result<Self, BusError> {
         let bytes_max = packet_bytes_max(size);
-        let port = open_service(bus, stream, rungs)?
+        let port = service
             .publisher_builder()
             .initial_max_slice_len(bytes_max)
             .allocation_strategy(AllocationStrategy::Static)
             .max_loaned_samples(1)
             .backpressure_strategy(BackpressureStrategy::DiscardData)
             .create()
-            .map_err(|error| BusError::open(format!("the encoder of `{stream}`"), &error))?;
+            .map_err(|error| BusError::open(what.to_owned(), &error))?;
         Ok(Self {
             port,
             bytes_max,
@@ -126,7 +158,7 @@ impl PacketPublisher {
     }
 }
 
-/// What the gateway takes from a stream.
+/// What a consumer takes.
 #[derive(Debug)]
 pub enum IncomingPacket {
     /// An access unit.
@@ -145,7 +177,7 @@ pub enum IncomingPacket {
     },
 }
 
-/// The gateway's side.
+/// The consumer's side.
 #[derive(Debug)]
 pub struct PacketSubscriber {
     port: Subscriber<Service, [u8], PacketHeader>,
@@ -157,10 +189,24 @@ impl PacketSubscriber {
     /// # Errors
     /// When the service cannot be opened.
     pub fn open(bus: &Bus, stream: &StreamName, rungs: usize) -> Result<Self, BusError> {
-        let port = open_service(bus, stream, rungs)?
+        let service = open_service(bus, &encoded(stream, rungs), rungs)?;
+        Self::of(&service, &format!("a viewer of `{stream}`"))
+    }
+
+    /// Opens what the source of `stream` sends.
+    ///
+    /// # Errors
+    /// When the service cannot be opened.
+    pub fn open_source(bus: &Bus, stream: &StreamName) -> Result<Self, BusError> {
+        let service = open_service(bus, &source(stream), 1)?;
+        Self::of(&service, &format!("what the source of `{stream}` sends"))
+    }
+
+    fn of(service: &BytesService<PacketHeader>, what: &str) -> Result<Self, BusError> {
+        let port = service
             .subscriber_builder()
             .create()
-            .map_err(|error| BusError::open(format!("a viewer of `{stream}`"), &error))?;
+            .map_err(|error| BusError::open(what.to_owned(), &error))?;
         Ok(Self { port })
     }
 

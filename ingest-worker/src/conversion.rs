@@ -1,4 +1,5 @@
-//! What follows the decoder: pictures brought to the stream's size and to I420.
+//! What stands in front of the sink: pictures brought to the stream's size and to I420, or access
+//! units that are not decoded.
 
 use std::sync::Arc;
 
@@ -11,19 +12,30 @@ use gstreamer_video as gst_video;
 use crate::fault::Fault;
 use crate::pipeline::{Picture, Plan, Resized, Shared, element, internal, lock};
 
-/// What follows the decoder.
+/// What stands in front of the sink.
 #[derive(Debug)]
 pub(crate) struct Conversion {
     /// The first element.
-    pub(crate) scale: gst::Element,
-    filter: gst::Element,
-    bound: PixelSize,
-    size: Option<PixelSize>,
+    pub(crate) first: gst::Element,
 }
 
 impl Conversion {
-    /// Adds it in front of `sink`.
+    /// Adds what the sink of `plan` wants.
     pub(crate) fn add(
+        pipeline: &gst::Pipeline,
+        sink: &gst_app::AppSink,
+        plan: &Plan,
+        findings: &Shared,
+    ) -> Result<Self, Fault> {
+        match &plan.passthrough {
+            Some(passthrough) if !passthrough.is_decoded() => {
+                Self::add_coded(pipeline, sink, findings)
+            }
+            _ => Self::add_raw(pipeline, sink, plan, findings),
+        }
+    }
+
+    fn add_raw(
         pipeline: &gst::Pipeline,
         sink: &gst_app::AppSink,
         plan: &Plan,
@@ -41,58 +53,103 @@ impl Conversion {
             .add_many(chain)
             .and_then(|()| gst::Element::link_many(chain))
             .map_err(|_| internal("the pipeline cannot be linked"))?;
-        let conversion = Self {
-            scale,
-            filter,
-            bound: plan.bound,
-            size: plan.size,
-        };
-        conversion.watch_caps(findings);
-        Ok(conversion)
-    }
-
-    /// Fixes the size of what is delivered, by the first caps that come, before they go on.
-    fn watch_caps(&self, findings: &Shared) {
-        let Some(pad) = self.scale.static_pad("sink") else {
-            return;
-        };
-        let (filter, bound, fixed) = (self.filter.clone(), self.bound, self.size);
-        let shared = Arc::clone(findings);
-        pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |pad, info| {
-            let Some(gst::EventView::Caps(caps)) = info.event().map(|event| event.view()) else {
-                return gst::PadProbeReturn::Ok;
-            };
-            let mut findings = lock(&shared);
-            match read_caps(caps.caps(), bound, fixed) {
-                Some(Ok(picture)) if findings.picture.is_none() => {
-                    filter.set_property("caps", caps_of(picture.size));
-                    findings.picture = Some(picture);
-                }
-                Some(Ok(picture)) => {
-                    if let Some(known) = &mut findings.picture
-                        && known.source_size != picture.source_size
-                    {
-                        // The stream's size stays.
-                        let size = known.size;
-                        *known = Picture { size, ..picture };
-                        note_first_buffer(pad, Arc::clone(&shared));
+        let (bound, fixed) = (plan.bound, plan.size);
+        watch_caps(
+            scale.static_pad("sink"),
+            findings,
+            move |pad, caps, shared| {
+                let mut findings = lock(shared);
+                match read_caps(caps, bound, fixed) {
+                    Some(Ok(picture)) if findings.picture.is_none() => {
+                        filter.set_property("caps", caps_of(picture.size));
+                        findings.picture = Some(picture);
                     }
+                    Some(Ok(picture)) => {
+                        if let Some(known) = &mut findings.picture
+                            && known.source_size != picture.source_size
+                        {
+                            // The stream's size stays.
+                            let size = known.size;
+                            *known = Picture { size, ..picture };
+                            note_first_buffer(pad, Arc::clone(shared));
+                        }
+                    }
+                    Some(Err(fault)) => findings.fault = Some(fault),
+                    None => {}
                 }
-                Some(Err(fault)) => findings.fault = Some(fault),
-                None => {}
-            }
-            gst::PadProbeReturn::Ok
-        });
+            },
+        );
+        Ok(Self { first: scale })
     }
 
-    /// Takes the pictures of a decoder.
-    pub(crate) fn link(&self, pad: &gst::Pad) -> Result<(), Fault> {
-        let sink = self.scale.static_pad("sink");
-        let sink = sink.ok_or_else(|| internal("videoscale has no sink pad"))?;
-        pad.link(&sink)
-            .map(|_| ())
-            .map_err(|error| internal(&format!("decoded pictures cannot be taken: {error}")))
+    /// Access units go to the sink as the bus wants them.
+    fn add_coded(
+        pipeline: &gst::Pipeline,
+        sink: &gst_app::AppSink,
+        findings: &Shared,
+    ) -> Result<Self, Fault> {
+        let [parser, filter] = add_annex_b(pipeline)?;
+        pipeline
+            .add(sink)
+            .and_then(|()| filter.link(sink))
+            .map_err(|_| internal("the pipeline cannot be linked"))?;
+        watch_caps(sink.static_pad("sink"), findings, |_, caps, shared| {
+            if let Some(picture) = read_coded_caps(caps) {
+                lock(shared).picture = Some(picture);
+            }
+        });
+        Ok(Self { first: parser })
     }
+
+    /// Takes the pictures of a decoder, or of a source.
+    pub(crate) fn link(&self, pad: &gst::Pad) -> Result<(), Fault> {
+        link(pad, &self.first)
+    }
+}
+
+/// Takes what comes out of `pad` into `element`.
+pub(crate) fn link(pad: &gst::Pad, element: &gst::Element) -> Result<(), Fault> {
+    let sink = element.static_pad("sink");
+    let sink = sink.ok_or_else(|| internal("an element has no sink pad"))?;
+    pad.link(&sink)
+        .map(|_| ())
+        .map_err(|error| internal(&format!("its pictures cannot be taken: {error}")))
+}
+
+/// Adds what makes whole access units of a byte stream of any H.264, with parameter sets before
+/// each key frame (ITU-T H.264, annex B).
+pub(crate) fn add_annex_b(pipeline: &gst::Pipeline) -> Result<[gst::Element; 2], Fault> {
+    let parser = element("h264parse", "gstreamer1.0-plugins-bad")?;
+    parser.set_property("config-interval", -1);
+    let filter = element("capsfilter", "libgstreamer1.0-0")?;
+    let caps = gst::Caps::builder("video/x-h264")
+        .field("stream-format", "byte-stream")
+        .field("alignment", "au")
+        .build();
+    filter.set_property("caps", caps);
+    pipeline
+        .add_many([&parser, &filter])
+        .and_then(|()| parser.link(&filter))
+        .map_err(|_| internal("the pipeline cannot be linked"))?;
+    Ok([parser, filter])
+}
+
+/// Calls `look` with each caps that come to `pad`, before they go on.
+fn watch_caps(
+    pad: Option<gst::Pad>,
+    findings: &Shared,
+    look: impl Fn(&gst::Pad, &gst::CapsRef, &Shared) + Send + Sync + 'static,
+) {
+    let Some(pad) = pad else {
+        return;
+    };
+    let shared = Arc::clone(findings);
+    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |pad, info| {
+        if let Some(gst::EventView::Caps(caps)) = info.event().map(|event| event.view()) {
+            look(pad, caps.caps(), &shared);
+        }
+        gst::PadProbeReturn::Ok
+    });
 }
 
 /// Finds the first picture after a change of size; conversion keeps its time.
@@ -138,6 +195,25 @@ fn read_caps(
         size: fixed.unwrap_or_else(|| shown.fit_inside(bound)),
         fps,
     }))
+}
+
+/// Of access units: nothing is scaled.
+fn read_coded_caps(caps: &gst::CapsRef) -> Option<Picture> {
+    let structure = caps.structure(0)?;
+    let side = |name| structure.get::<i32>(name).ok()?.try_into().ok();
+    let size = PixelSize {
+        width: side("width")?,
+        height: side("height")?,
+    };
+    let rate = structure.get::<gst::Fraction>("framerate");
+    let fps = rate.map_or(0.0, |rate| {
+        f64::from(rate.numer()) / f64::from(rate.denom().max(1))
+    });
+    Some(Picture {
+        source_size: size,
+        size,
+        fps,
+    })
 }
 
 /// The size with square pixels that shows as much, made by shrinking one side only.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use contract::clock::monotonic_ns;
 use contract::control::{FromWorker, SourceInfo, SourceState, ToWorker};
 use contract::geometry::PixelSize;
+use contract::ledger::IngestCounters;
 use contract::spec::{IngestSpec, Role, SourceSpec, WorkerSpec};
 use frame_bus::Bus;
 use gstreamer as gst;
@@ -18,6 +19,7 @@ use crate::description::{describe, description, source_name, time_of_frame};
 use crate::fault::Fault;
 use crate::nature::Nature;
 use crate::output::Output;
+use crate::passthrough::{Passthrough, Skip};
 use crate::pipeline::{Next, Pipeline, Plan, SINK_BUFFERS};
 use crate::reconfigure::motion_of;
 use crate::session::{Action, Event, Policy, Reason, Sessions};
@@ -60,7 +62,8 @@ pub fn run(spec: WorkerSpec, control: Control) -> Result<(), Failure> {
     let bus = bus.map_err(|error| Failure::failed(error.to_string()))?;
     let output = Output::open(&bus, &ingest, spec.incarnation)?;
     let intake = open_intake(&bus, &ingest, &output, spec.incarnation)?;
-    let mut worker = Ingest::new(ingest, name, control, output, intake);
+    let passthrough = open_passthrough(&bus, &ingest, &output, spec.incarnation)?;
+    let mut worker = Ingest::new(ingest, name, control, output, intake, passthrough);
     let ended = worker.capture();
     if let Some(pipeline) = worker.pipeline.take() {
         worker.closing.push(close(pipeline));
@@ -68,7 +71,12 @@ pub fn run(spec: WorkerSpec, control: Control) -> Result<(), Failure> {
     let restarted =
         matches!(&ended, Err(failure) if failure.exit() == contract::exit::WorkerExit::Failed);
     if !restarted {
-        // Consumers must know the end also of a stream that failed for good.
+        // Consumers must know the end also of a stream that failed for good. Access units first:
+        // with its frames a stream is over.
+        if let Some(passthrough) = &worker.passthrough {
+            let ended = passthrough.end_of_stream();
+            ended.map_err(|error| Failure::failed(error.to_string()))?;
+        }
         worker.output.end_of_stream()?;
     }
     if let Some(closed) = worker.closing.last() {
@@ -93,6 +101,24 @@ fn open_intake(
         .map_err(|error| Failure::failed(error.to_string()))
 }
 
+/// The way of the source's own access units, where these are wanted.
+fn open_passthrough(
+    bus: &Bus,
+    spec: &IngestSpec,
+    output: &Output,
+    incarnation: u32,
+) -> Result<Option<Passthrough>, Failure> {
+    let Some(wanted) = &spec.passthrough else {
+        return Ok(None);
+    };
+    let clocked = Nature::of(&spec.source).clocked;
+    let book = output.book().clone();
+    let opened = Passthrough::open(bus, &spec.stream, wanted, book, (clocked, incarnation));
+    opened
+        .map(Some)
+        .map_err(|error| Failure::failed(error.to_string()))
+}
+
 struct Ingest {
     spec: IngestSpec,
     name: String,
@@ -100,6 +126,7 @@ struct Ingest {
     control: Control,
     output: Output,
     intake: Option<Intake>,
+    passthrough: Option<Passthrough>,
     sessions: Sessions,
     timeline: Timeline,
     pipeline: Option<Pipeline>,
@@ -126,6 +153,7 @@ impl Ingest {
         control: Control,
         output: Output,
         intake: Option<Intake>,
+        passthrough: Option<Passthrough>,
     ) -> Self {
         let nature = Nature::of(&spec.source);
         let mut hasher = DefaultHasher::new();
@@ -150,6 +178,7 @@ impl Ingest {
             control,
             output,
             intake,
+            passthrough,
             sessions: Sessions::new(policy),
             timeline: Timeline::new(0),
             pipeline: None,
@@ -215,7 +244,21 @@ impl Ingest {
         };
         match pipeline.next(TURN) {
             Next::Sample(sample) => {
-                if self.publish(&sample)? {
+                let taken = match &self.passthrough {
+                    Some(passthrough) if !passthrough.is_decoded() => {
+                        let time_ns = pipeline.time_ns(&sample, self.nature.clocked);
+                        match passthrough.publish(&sample, time_ns) {
+                            Ok(taken) => {
+                                self.learn();
+                                self.pass_frames += u64::from(taken);
+                                taken
+                            }
+                            Err(fault) => return Ok(self.failed(fault)),
+                        }
+                    }
+                    _ => self.publish(&sample)?,
+                };
+                if taken {
                     self.transport.works();
                     return Ok(Event::Frame);
                 }
@@ -279,11 +322,15 @@ impl Ingest {
         let counters = self.output.book().counters();
         let plan = Plan {
             source: self.transport.applied_to(&self.spec.source),
-            resume_at: counters.captured,
+            resume_at: taken(&counters),
             bound: self.spec.frames.size,
             size: self.size,
             intake: self.intake.clone(),
+            passthrough: self.passthrough.clone(),
         };
+        if let Some(passthrough) = &self.passthrough {
+            passthrough.begin_session();
+        }
         self.discontinuity = counters.published > 0;
         self.output.book().update(|book| book.sessions += 1);
         self.pipeline = Some(Pipeline::open(&plan)?);
@@ -320,7 +367,7 @@ impl Ingest {
         if !self.preroll()? {
             return Ok(false);
         }
-        let taken = self.output.book().counters().captured;
+        let taken = taken(&self.output.book().counters());
         let picture = self.pipeline.as_ref().and_then(Pipeline::picture);
         let fps = picture.map_or(0.0, |picture| picture.fps);
         if taken == 0 || self.nature.clocked {
@@ -335,7 +382,11 @@ impl Ingest {
         } else {
             fps
         };
-        self.timeline = Timeline::new(time_of_frame(taken, fps).unwrap_or(0));
+        let begin_ns = time_of_frame(taken, fps).unwrap_or(0);
+        self.timeline = Timeline::new(begin_ns);
+        if let Some(passthrough) = &self.passthrough {
+            passthrough.go_on_at(begin_ns);
+        }
         Ok(true)
     }
 
@@ -343,7 +394,7 @@ impl Ingest {
     /// frame would be if it were.
     fn resume_file(&mut self, taken: u64, fps: f64) -> Result<bool, Fault> {
         let Some(time_ns) = time_of_frame(taken, fps) else {
-            self.skip_frames = taken;
+            self.skip(0, taken);
             return Ok(true);
         };
         // A seek gives the picture that is shown at a time, dated at that time. A quarter of
@@ -352,11 +403,22 @@ impl Ingest {
         let target = Duration::from_nanos(time_ns.saturating_sub(interval_ns / 4));
         let sought = self.pipeline.as_ref().is_some_and(|open| open.seek(target));
         if !sought {
-            self.skip_frames = taken;
+            self.skip(0, taken);
             return Ok(true);
         }
-        self.skip_before_ns = time_ns.saturating_sub(interval_ns / 8);
+        self.skip(time_ns.saturating_sub(interval_ns / 8), 0);
         self.preroll()
+    }
+
+    /// What is before this time, and so many, were taken in an earlier life.
+    fn skip(&mut self, before_ns: u64, frames: u64) {
+        (self.skip_before_ns, self.skip_frames) = (before_ns, frames);
+        if let Some(passthrough) = &self.passthrough {
+            passthrough.skip(Skip {
+                before_ns,
+                units: frames,
+            });
+        }
     }
 
     /// Waits for the first picture. False when the worker was told to stop.
@@ -393,6 +455,9 @@ impl Ingest {
         self.pass_frames = 0;
         if !self.nature.clocked {
             self.timeline.begin_again();
+        }
+        if let Some(passthrough) = &self.passthrough {
+            passthrough.begin_again();
         }
         let sought = self
             .pipeline
@@ -564,6 +629,9 @@ impl Ingest {
         }
         if let Some(interval_ns) = time_of_frame(1, info.fps) {
             self.timeline.set_interval(interval_ns);
+            if let Some(passthrough) = &self.passthrough {
+                passthrough.set_interval(interval_ns);
+            }
         }
         let known = self.info.as_ref().map(|info| info.source_size);
         if known.is_some_and(|known| known != info.source_size) {
@@ -578,6 +646,12 @@ impl Ingest {
         let pipeline = self.pipeline.as_ref()?;
         describe(&self.spec.source, pipeline, self.transport.name())
     }
+}
+
+/// What was taken of a source in all lives of this worker: frames, or access units where nothing
+/// is decoded.
+fn taken(counters: &IngestCounters) -> u64 {
+    counters.captured.max(counters.units)
 }
 
 /// Closes a session on a thread of its own, which says when it is done.

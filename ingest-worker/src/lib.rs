@@ -21,6 +21,7 @@
 //! | [`transport`] | TCP or UDP, for a camera that takes only one: pure |
 //! | [`timeline`] | strictly increasing event time: pure |
 //! | [`output`] | the bus and the book |
+//! | [`passthrough`] | the source's own access units, undecoded |
 //! | [`reconfigure`] | what of a spec can change while frames flow: pure |
 //! | [`location`] | addresses without their passwords |
 
@@ -36,6 +37,7 @@ mod logging;
 pub mod motion;
 mod nature;
 pub mod output;
+pub mod passthrough;
 pub mod pipeline;
 pub mod reconfigure;
 pub mod session;

@@ -6,6 +6,14 @@
 //! videotestsrc, pictures ────────────────┘
 //! ```
 //!
+//! In passthrough access units branch off in front of a second `decodebin`, or are all there is:
+//!
+//! ```text
+//! ... ─ decodebin ─ h264parse ─ capsfilter ─ tee ┬ queue ─ appsink
+//!                                                └ decodebin ─ videoscale ...
+//! ... ─ decodebin ─ h264parse ─ capsfilter ─ appsink
+//! ```
+//!
 //! Pictures are scaled before they are converted, so that only the pixels that
 //! are kept are converted; both elements hand buffers through when there is
 //! nothing to do. Audio, subtitles and metadata are not decoded.
@@ -24,9 +32,10 @@ use crate::decoder::DecoderInfo;
 use crate::diagnosis;
 use crate::fault::{Fault, Kind};
 use crate::location::Location;
+use crate::passthrough::Passthrough;
 use crate::sources::publish::Intake;
 use crate::sources::srt::Senders;
-use crate::sources::{self, Site};
+use crate::sources::{self, Site, Units};
 
 /// Decoded pictures waiting for the main loop: one being looked at, one to follow.
 pub const SINK_BUFFERS: u32 = 2;
@@ -44,6 +53,8 @@ pub struct Plan {
     pub size: Option<PixelSize>,
     /// What senders publish, where the source is that.
     pub intake: Option<Intake>,
+    /// Takes the source's own access units, where these are wanted.
+    pub passthrough: Option<Passthrough>,
 }
 
 /// What is known of the pictures of a session.
@@ -106,6 +117,8 @@ pub struct Pipeline {
     pipeline: gst::Pipeline,
     bus: gst::Bus,
     sink: gst_app::AppSink,
+    /// Where access units branch off.
+    branch: Option<gst_app::AppSink>,
     findings: Shared,
     kind: Kind,
     location: Option<Location>,
@@ -137,10 +150,18 @@ impl Pipeline {
             .build();
         let location = Location::of(&plan.source).map_err(Fault::Unusable)?;
         let kind = sources::kind(&plan.source);
+        let branch = plan.passthrough.as_ref().filter(|it| it.is_decoded());
+        let sync = follows_clock(&plan.source);
+        let branch = branch.map(|passthrough| branch_sink(passthrough, &findings, sync));
         let site = Site {
             pipeline: &pipeline,
             findings: &findings,
             kind,
+            units: match (&plan.passthrough, &branch) {
+                (None, _) => Units::Decoded,
+                (Some(_), Some(branch)) => Units::Both(branch),
+                (Some(_), None) => Units::HandedOn,
+            },
         };
         let conversion = Conversion::add(&pipeline, &sink, plan, &findings)?;
         sources::add(&site, conversion, plan, location.as_ref())?;
@@ -148,6 +169,7 @@ impl Pipeline {
             pipeline,
             bus,
             sink,
+            branch,
             findings,
             kind,
             location,
@@ -237,7 +259,10 @@ impl Pipeline {
             .try_pull_sample(gst::ClockTime::from_nseconds(timeout))
         {
             Some(sample) => Next::Sample(sample),
-            None if self.sink.is_eos() => Next::Ended,
+            // Access units may wait to be handed on when the last of them is decoded.
+            None if self.sink.is_eos() && self.branch.iter().all(|branch| branch.is_eos()) => {
+                Next::Ended
+            }
             None => Next::Nothing,
         }
     }
@@ -347,14 +372,7 @@ impl Pipeline {
     /// source's beginning.
     #[must_use]
     pub fn time_ns(&self, sample: &gst::SampleRef, clocked: bool) -> Option<u64> {
-        let pts = sample.buffer()?.pts()?;
-        let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
-        let time = if clocked {
-            segment.to_running_time(pts)? + self.sink.base_time()?
-        } else {
-            segment.to_stream_time(pts)?
-        };
-        Some(time.nseconds())
+        time_ns(&self.sink, sample, clocked)
     }
 
     /// Goes to a place in a file; all pictures from there on follow. False when it cannot.
@@ -373,6 +391,47 @@ impl Drop for Pipeline {
             tracing::debug!(%error, "a pipeline did not stop in order");
         }
     }
+}
+
+/// When what has come to `sink` is to be shown.
+fn time_ns(sink: &gst_app::AppSink, sample: &gst::SampleRef, clocked: bool) -> Option<u64> {
+    let pts = sample.buffer()?.pts()?;
+    let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
+    let time = if clocked {
+        segment.to_running_time(pts)? + sink.base_time()?
+    } else {
+        segment.to_stream_time(pts)?
+    };
+    Some(time.nseconds())
+}
+
+/// Where access units branch off: they are handed on by the thread that brings them.
+fn branch_sink(passthrough: &Passthrough, findings: &Shared, sync: bool) -> gst_app::AppSink {
+    let (passthrough, found) = (passthrough.clone(), Arc::clone(findings));
+    let take = move |sink: &gst_app::AppSink| {
+        let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+        let time_ns = time_ns(sink, &sample, passthrough.is_clocked());
+        match passthrough.publish(&sample, time_ns) {
+            Ok(_) => Ok(gst::FlowSuccess::Ok),
+            Err(fault) => {
+                lock(&found).fault.get_or_insert(fault);
+                Err(gst::FlowError::Eos)
+            }
+        }
+    };
+    gst_app::AppSink::builder()
+        .name("branch")
+        // A first picture is waited for at the other sink.
+        .async_(false)
+        .sync(sync)
+        .qos(false)
+        .enable_last_sample(false)
+        .callbacks(
+            gst_app::AppSinkCallbacks::builder()
+                .new_sample(take)
+                .build(),
+        )
+        .build()
 }
 
 /// Pictures come when they are due, by the clock, and not as quickly as they are taken.

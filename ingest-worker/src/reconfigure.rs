@@ -19,6 +19,7 @@ pub fn motion_of<'a>(current: &IngestSpec, wanted: &'a Role) -> Result<&'a Motio
         on_demand,
         motion,
         hardware_decoder,
+        passthrough,
         frames,
         consumers,
         book,
@@ -36,6 +37,7 @@ pub fn motion_of<'a>(current: &IngestSpec, wanted: &'a Role) -> Result<&'a Motio
             "the use of hardware decoders",
             *hardware_decoder != current.hardware_decoder,
         ),
+        ("the passthrough", *passthrough != current.passthrough),
         ("the frame service", *frames != current.frames),
         ("the consumers", *consumers != current.consumers),
         ("the book", *book != current.book),
@@ -82,6 +84,7 @@ mod tests {
                 mask: Vec::new(),
             },
             hardware_decoder: false,
+            passthrough: None,
             frames: FrameServiceSpec {
                 stream: "yard".parse().expect("a name"),
                 crops: None,

@@ -20,6 +20,7 @@ mod maps;
 mod output;
 pub mod overlay;
 mod parts;
+mod passthrough;
 mod paths;
 mod privacy;
 pub mod quality;

@@ -31,6 +31,7 @@ impl Change {
         let fixed = [
             ("where frames come from", old.frames != new.frames),
             ("the models", old.models != new.models),
+            ("the passthrough", old.passthrough != new.passthrough),
             ("the book", old.book != new.book),
         ];
         if let Some((what, _)) = fixed.iter().find(|(_, differs)| *differs) {

@@ -15,10 +15,11 @@ use crate::analysis::{self, Analysis};
 use crate::best_shot::ShotWriter;
 use crate::composition::Composition;
 use crate::crops::Crops;
-use crate::encode::{EncodeError, PictureFormat};
+use crate::encode::{EncodeError, EncoderElement, PictureFormat};
 use crate::join::{Answer, Joined};
 use crate::output::Restream;
 use crate::overlay::{self, Overlay, Status};
+use crate::passthrough::Passthrough;
 use crate::reconfigure::Change;
 use crate::report::FrameReports;
 use crate::shared::{Header, SharedBook, bus_failure, lock};
@@ -35,6 +36,8 @@ pub(crate) struct Renderer {
     /// Made with the next frame when there is none; its zones and lines are rasterised once.
     overlay: Option<(PictureFormat, Overlay)>,
     video: Video,
+    /// What the source itself has coded, where that is what outputs get.
+    passthrough: Option<Passthrough>,
     actions: Actions,
     shots: ShotWriter,
     crops: Crops,
@@ -64,7 +67,19 @@ impl Renderer {
             control.clone(),
             SharedBook::clone(&book),
         )?;
-        let mut video = Video::new(worker, stream, control.clone(), SharedBook::clone(&book));
+        let passthrough = spec.passthrough.map(|_| {
+            let book = SharedBook::clone(&book);
+            Passthrough::open(&bus, &stream, book, worker.incarnation)
+        });
+        let passthrough = passthrough.transpose();
+        let passthrough = passthrough.map_err(|error| bus_failure(&error))?;
+        let mut video = Video::new(
+            worker,
+            stream,
+            control.clone(),
+            SharedBook::clone(&book),
+            passthrough.is_some(),
+        );
         video.set_encode(spec.encode.clone());
         video.set_record(spec.record.clone());
         video.keep_for_clips(analysis.needs().before_ns);
@@ -86,11 +101,17 @@ impl Renderer {
             book,
             overlay: None,
             video,
+            passthrough,
             suppressed_counted: 0,
         };
         // What a predecessor left there is of the past.
         renderer.set_now(0, 0);
         Ok(renderer)
+    }
+
+    /// What encodes its pictures.
+    pub(crate) fn encoder_element(&self) -> EncoderElement {
+        self.video.encoder_element()
     }
 
     /// Renders one frame and accounts for it.
@@ -131,6 +152,9 @@ impl Renderer {
         };
         if let Err(error) = drawn {
             lock(&self.book).update(|counters| counters.dropped_encoder += 1);
+            if self.video.give_up_hardware(&error) {
+                return Ok(());
+            }
             return Err(Failure::failed(error.to_string()));
         }
         let given_up = self.report(observed.record);
@@ -149,6 +173,18 @@ impl Renderer {
             counters.records_dropped += given_up;
         });
         Ok(())
+    }
+
+    /// Hands on what the source itself has coded. True when something has come.
+    ///
+    /// # Errors
+    /// When the bus has failed.
+    pub(crate) fn pass_on(&mut self) -> Result<bool, Failure> {
+        let Some(passthrough) = &mut self.passthrough else {
+            return Ok(false);
+        };
+        let passed = passthrough.hand_on(&mut self.video);
+        passed.map_err(|error| bus_failure(&error))
     }
 
     /// Looks for failures of other threads and sends what is due.
@@ -240,6 +276,7 @@ impl Renderer {
     /// # Errors
     /// When the bus has failed.
     pub(crate) fn finish(&mut self) -> Result<(), Failure> {
+        self.pass_on()?;
         let (firings, ended) = self.analysis.finish();
         self.shots.write_patiently(ended);
         self.actions.carry_out(firings, &mut self.video);
@@ -285,10 +322,13 @@ impl Renderer {
         self.video.push(picture, placed)
     }
 
-    /// Nothing is encoded; the latency ends here, and only snapshots are drawn.
+    /// Nothing is encoded; the latency ends here, unless access units go on undrawn, and only
+    /// snapshots are drawn.
     fn go_on_undrawn(&mut self, header: &Header, frame: &Frame, firings: Vec<Firing>) {
-        let age_ns = monotonic_ns().saturating_sub(header.stamp.captured_ns);
-        lock(&self.book).record_latency_us(age_ns / 1000);
+        if self.passthrough.is_none() {
+            let age_ns = monotonic_ns().saturating_sub(header.stamp.captured_ns);
+            lock(&self.book).record_latency_us(age_ns / 1000);
+        }
         if actions::wants_frame(&firings) {
             let composition = self.composition(header);
             let mut memory = vec![0; composition.whole.bytes];
@@ -373,9 +413,9 @@ fn composed(header: &Header, composition: &Composition) -> Header {
     shown
 }
 
-/// Access units go to the gateway: of what is not encoded there are none.
+/// Access units go to the gateway: of what is neither encoded nor handed on there are none.
 fn restreams(spec: &RenderSpec) -> bool {
-    spec.restream && spec.encode.is_some()
+    spec.restream && (spec.encode.is_some() || spec.passthrough.is_some())
 }
 
 /// How many encodes there are.
@@ -386,7 +426,8 @@ fn rungs(spec: &RenderSpec) -> usize {
 
 fn open_restream(bus: &Bus, spec: &RenderSpec, incarnation: u32) -> Result<Restream, String> {
     let frames = &spec.frames;
-    let packets = PacketPublisher::open(bus, &frames.stream, frames.size, rungs(spec), incarnation);
+    let size = spec.passthrough.map_or(frames.size, |passed| passed.size);
+    let packets = PacketPublisher::open(bus, &frames.stream, size, rungs(spec), incarnation);
     let gateway = Waker::open(bus, &WorkerId::Gateway);
     Ok(Restream {
         packets: packets.map_err(|error| error.to_string())?,

@@ -16,7 +16,7 @@ use frame_bus::{
 };
 use worker::{Control, Failure};
 
-use crate::encode;
+use crate::encode::{self, EncoderElement};
 use crate::join::{Joiner, Limits};
 use crate::renderer::Renderer;
 use crate::shared::{SharedBook, bus_failure, lock};
@@ -42,18 +42,23 @@ pub fn run(spec: WorkerSpec, control: Control) -> Result<(), Failure> {
         )));
     };
     control.send(FromWorker::Warming("opens its ports".to_owned()));
-    if let Some(encode) = &render.encode {
-        encode::check(encode).map_err(|error| {
-            let message = error.to_string();
-            if error.is_permanent() {
-                Failure::bad_config(message)
-            } else {
-                Failure::failed(message)
-            }
-        })?;
-    }
+    let checked = match (&render.encode, render.passthrough) {
+        (Some(encode), _) => encode::check(encode),
+        // Its buffers are what access units are carried in.
+        (None, Some(_)) => encode::start(),
+        (None, None) => Ok(()),
+    };
+    checked.map_err(|error| {
+        let message = error.to_string();
+        if error.is_permanent() {
+            Failure::bad_config(message)
+        } else {
+            Failure::failed(message)
+        }
+    })?;
     let mut stream = Stream::open(&spec, render.clone(), control.clone())?;
-    control.send(FromWorker::Ready(description(render)));
+    let element = stream.renderer.encoder_element();
+    control.send(FromWorker::Ready(description(render, element)));
     stream.run()
 }
 
@@ -67,11 +72,15 @@ fn limits(render: &RenderSpec) -> Limits {
     }
 }
 
-fn description(render: &RenderSpec) -> String {
-    let Some(encode) = &render.encode else {
-        return "tracks; nothing is encoded".to_owned();
+fn description(render: &RenderSpec, element: EncoderElement) -> String {
+    let mut text = match (&render.encode, render.passthrough) {
+        (Some(encode), _) => {
+            let settings = encode::described(encode);
+            format!("{}, {settings}", element.described(encode))
+        }
+        (None, Some(_)) => "hands on what the source has coded".to_owned(),
+        (None, None) => return "tracks; nothing is encoded".to_owned(),
     };
-    let mut text = encode::described(encode);
     if render.record.is_some() {
         text.push_str(", records");
     }
@@ -207,6 +216,9 @@ impl Stream {
         loop {
             // A file is read without a pause: there may be no other turn for minutes.
             self.take_messages();
+            if self.renderer.pass_on()? {
+                self.last_input_ns = monotonic_ns();
+            }
             self.take_results()?;
             let more = self.joiner.takes_more() && self.take_frame()?;
             while let Some(joined) = self.joiner.release(monotonic_ns()) {

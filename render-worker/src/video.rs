@@ -18,7 +18,7 @@ use worker::{Control, Failure};
 use crate::composition::Composition;
 use crate::encode::ladder::Ladder;
 use crate::encode::timeline::Timeline;
-use crate::encode::{EncodeError, Picture};
+use crate::encode::{EncodeError, EncoderElement, Picture};
 use crate::output::clip::{ClipFilm, Finished};
 use crate::output::clips::ClipOf;
 use crate::output::recorder::{Place, Recorder};
@@ -38,7 +38,11 @@ pub(crate) struct Video {
     control: Control,
     book: SharedBook,
     encode: Option<EncodeSpec>,
+    /// Access units are not made here, but come from the source.
+    passes_on: bool,
     record: Option<RecordSpec>,
+    /// What encodes.
+    element: EncoderElement,
     encoder: Option<Ladder>,
     timeline: Timeline,
     output: Output,
@@ -48,12 +52,13 @@ pub(crate) struct Video {
 }
 
 impl Video {
-    /// Nothing is encoded yet.
+    /// Nothing is encoded yet, or ever: `passes_on` says that access units come from the source.
     pub(crate) fn new(
         worker: &WorkerSpec,
         stream: StreamName,
         control: Control,
         book: SharedBook,
+        passes_on: bool,
     ) -> Self {
         Self {
             stream,
@@ -61,7 +66,9 @@ impl Video {
             control,
             book: SharedBook::clone(&book),
             encode: None,
+            passes_on,
             record: None,
+            element: EncoderElement::X264,
             encoder: None,
             timeline: Timeline::default(),
             output: Output::new(book),
@@ -74,8 +81,30 @@ impl Video {
     pub(crate) fn set_encode(&mut self, encode: Option<EncodeSpec>) {
         if self.encode != encode {
             self.close_encoder(FINISH_TIMEOUT);
+            let hardware = |spec: &Option<EncodeSpec>| spec.as_ref().is_some_and(|it| it.hardware);
+            if hardware(&self.encode) != hardware(&encode) {
+                let element = encode.as_ref().map(EncoderElement::choose);
+                self.element = element.unwrap_or(EncoderElement::X264);
+            }
             self.encode = encode;
         }
+    }
+
+    /// What encodes.
+    pub(crate) fn encoder_element(&self) -> EncoderElement {
+        self.element
+    }
+
+    /// A hardware encoder that has failed is replaced by x264, from the next picture on; false
+    /// when it is none. Its driver was updated, say, or its device lost.
+    pub(crate) fn give_up_hardware(&mut self, error: &EncodeError) -> bool {
+        if !self.element.is_hardware() {
+            return false;
+        }
+        tracing::warn!("{error}; going on with x264");
+        self.close_encoder(ABANDON_TIMEOUT);
+        self.element = EncoderElement::X264;
+        true
     }
 
     /// Records there from the next picture on; `None`: nowhere.
@@ -158,17 +187,35 @@ impl Video {
     /// about comes between this and [`Video::push`].
     pub(crate) fn place(&mut self, header: &Header) -> PictureInfo {
         let stamp = &header.stamp;
+        let (pts_ns, captured_ns) = (stamp.pts_ns, stamp.captured_ns);
+        self.place_at(pts_ns, captured_ns, stamp.discontinuity, header.wall_ms)
+    }
+
+    /// The same of one that is not ours: its event time, when it was captured, whether it
+    /// follows an interruption.
+    pub(crate) fn place_at(
+        &mut self,
+        source_pts_ns: u64,
+        captured_ns: u64,
+        discontinuity: bool,
+        wall_ms: i64,
+    ) -> PictureInfo {
         let pts_ns = self
             .timeline
-            .place(stamp.pts_ns, stamp.captured_ns, stamp.discontinuity);
+            .place(source_pts_ns, captured_ns, discontinuity);
         let placed = PictureInfo {
             pts_ns,
-            source_pts_ns: stamp.pts_ns,
-            captured_ns: stamp.captured_ns,
-            wall_ms: header.wall_ms,
+            source_pts_ns,
+            captured_ns,
+            wall_ms,
         };
         self.newest = Some(placed);
         placed
+    }
+
+    /// What takes access units.
+    pub(crate) fn output(&self) -> &Output {
+        &self.output
     }
 
     /// Hands a drawn picture to the encoder.
@@ -206,7 +253,8 @@ impl Video {
         path: String,
         (before_ns, after_ns): (u64, u64),
     ) -> Option<String> {
-        let newest = self.newest.filter(|_| self.encode.is_some());
+        let newest = self.newest;
+        let newest = newest.filter(|_| self.encode.is_some() || self.passes_on);
         let Some(newest) = newest else {
             tracing::warn!("`{event}` has no clip: the stream is not encoded");
             return None;
@@ -244,7 +292,9 @@ impl Video {
     /// # Errors
     /// When the encoder or the bus has failed.
     pub(crate) fn poll(&mut self, now_ns: u64) -> Result<(), Failure> {
-        if let Some(error) = self.encoder.as_ref().and_then(Ladder::error) {
+        if let Some(error) = self.encoder.as_ref().and_then(Ladder::error)
+            && !self.give_up_hardware(&error)
+        {
             return Err(Failure::failed(error.to_string()));
         }
         if let Some(error) = self.output.bus_error() {
@@ -293,7 +343,7 @@ impl Video {
         };
         let output = self.output.clone();
         let take = move |unit| output.take(unit);
-        self.encoder = Some(Ladder::new(spec, header.format, take)?);
+        self.encoder = Some(Ladder::new(spec, self.element, header.format, take)?);
         Ok(())
     }
 

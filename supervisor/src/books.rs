@@ -358,7 +358,9 @@ impl Books {
             if kept.left {
                 kept.pass_over(&all)?;
             } else if is_lost(&kept.id) {
-                kept.book.settle_transit(all.sent_to(&kept.id.part))?;
+                let units = all.ledger.ingest.units;
+                kept.book
+                    .settle_transit(all.sent_to(&kept.id.part), units)?;
             }
         }
         Ok(())

@@ -10,8 +10,8 @@ use contract::geometry::PixelSize;
 use contract::name::{ModelName, RunId, StreamName, WorkerId};
 use contract::spec::{
     AcceptSpec, BusSpec, DepthView, FrameServiceSpec, GatewaySpec, GatewayStreamSpec, InferSpec,
-    InferStreamSpec, IngestSpec, IntakeSpec, OnDemandSpec, OverlaySpec, Protocol, QueuePolicy,
-    RenderCropsSpec, RenderModelSpec, RenderSpec, Role, RuleSource, WorkerSpec,
+    InferStreamSpec, IngestSpec, IntakeSpec, OnDemandSpec, OverlaySpec, PassthroughSpec, Protocol,
+    QueuePolicy, RenderCropsSpec, RenderModelSpec, RenderSpec, Role, RuleSource, WorkerSpec,
 };
 use frame_bus::budget;
 
@@ -37,6 +37,13 @@ const CROPS_UNANSWERED_MAX: u32 = 8;
 const CROPS_HELD_MAX: u32 = 4;
 /// Longest side of a crop, in pixels: more than models that look at crops take.
 const CROP_SIDE_MAX: u32 = 512;
+
+/// Access units that are handed on may be as large as those of such a picture, 1 MB, whatever the
+/// size at which it is looked at. A key frame of 4K at 20 Mbit/s has half of that.
+const PASSED_SIZE_MIN: PixelSize = PixelSize {
+    width: 1920,
+    height: 1080,
+};
 
 /// The workers of a run, not yet started.
 #[derive(Debug, Clone)]
@@ -187,6 +194,7 @@ impl Planner<'_> {
             }),
             motion: stream.motion.spec(),
             hardware_decoder: stream.hardware_decoder,
+            passthrough: passthrough(stream),
             frames: self.frames(name, stream),
             consumers,
             book: self.book(name, Part::Ingest),
@@ -322,6 +330,7 @@ impl Planner<'_> {
             labels: stream.labels.clone(),
             overlay: self.overlay(stream),
             encode: stream.encode.as_ref().map(|encode| encode.spec()),
+            passthrough: passthrough(stream),
             record: stream.outputs.record.as_ref().map(RecordConfig::spec),
             restream: stream.outputs.is_streamed(),
             store_detections: stream.store_detections,
@@ -446,7 +455,10 @@ impl Planner<'_> {
     }
 
     fn bytes(&self, name: &StreamName, stream: &StreamConfig) -> u64 {
-        let frames = budget::frame_bytes(&self.frames(name, stream));
+        let is_decoded = passthrough(stream).is_none_or(|passed| passed.decoded);
+        // Slots that no frame is written to take no memory.
+        let frames = is_decoded.then(|| budget::frame_bytes(&self.frames(name, stream)));
+        let frames = frames.unwrap_or(0);
         let result = |model: &ModelName| {
             let known = self.config.models.get(model);
             budget::result_bytes(known.map_or(Finds::Objects, |model| model.family.finds()))
@@ -457,17 +469,20 @@ impl Planner<'_> {
             .iter()
             .map(|model| budget::frame_bytes(&crops(name, stream, model)) + result(model));
         let asked: u64 = asked.sum();
+        let passed = passthrough(stream);
+        let packet_size = passed.map_or(stream.size, |passed| passed.size);
         let packets = if stream.outputs.is_streamed() {
-            budget::packet_bytes(stream.size, 1 + heights(stream).len())
+            budget::packet_bytes(packet_size, 1 + heights(stream).len())
         } else {
             0
         };
+        let source = passed.map_or(0, |passed| budget::packet_bytes(passed.size, 1));
         let chunks = if stream.source.is_published() {
             budget::chunk_bytes()
         } else {
             0
         };
-        frames + results + asked + packets + chunks
+        frames + results + asked + packets + source + chunks
     }
 
     fn book_ids(&self) -> Vec<BookId> {
@@ -504,6 +519,18 @@ fn paths(stream: &StreamConfig) -> BTreeMap<Protocol, String> {
     served
         .map(|(protocol, mount)| (*protocol, mount.to_string()))
         .collect()
+}
+
+/// Whose access units are handed on as they are, and of what size they may be: cameras are not
+/// asked how large their pictures are.
+fn passthrough(stream: &StreamConfig) -> Option<PassthroughSpec> {
+    stream.passthrough.then(|| PassthroughSpec {
+        size: PixelSize {
+            width: stream.size.width.max(PASSED_SIZE_MIN.width),
+            height: stream.size.height.max(PASSED_SIZE_MIN.height),
+        },
+        decoded: !stream.infer.is_empty() || stream.rules.is_some(),
+    })
 }
 
 /// The heights of its smaller encodes.

@@ -62,6 +62,7 @@ counters! {
     /// `captured = published + dropped_no_slot + dropped_invalid + dropped_stopping + lost + in flight`;
     /// and of a source that is published to the gateway ([`IntakeCounters`]),
     /// `published = chunks_received + chunks_overflowed + chunks_passed_over + in flight`.
+    /// Access units that are handed on undecoded are no frames, and enter no sum of frames.
     IngestCounters {
         /// Frames the decoder gave.
         captured,
@@ -91,6 +92,10 @@ counters! {
         chunks_overflowed,
         /// Chunks published while this worker, or the gateway, was dead, starting or ending.
         chunks_passed_over,
+        /// Passthrough: access units put on the bus; also the next sequence number.
+        units,
+        /// Bytes of those.
+        units_bytes,
     }
 }
 
@@ -216,7 +221,8 @@ impl InferCounters {
 counters! {
     /// `received = rendered + dropped_encoder + dropped_invalid + lost_in_worker + in flight`,
     /// `published = received + overflowed + lost_in_transit + in flight` for the stream it reads,
-    /// `encoded = recorded + unrecorded_off + unrecorded_disk + unrecorded_slow + unrecorded_lost + in flight`, and
+    /// `encoded = recorded + unrecorded_off + unrecorded_disk + unrecorded_slow + unrecorded_lost + in flight`,
+    /// `units_received = units_passed + units_resync` where the source's own are handed on, and
     /// `shots_ended = shots_written + shots_poor + shots_dropped + shots_failed + shots_lost + in flight`.
     RenderCounters {
         /// Sequence number expected next: all below are received, overflowed or lost in transit.
@@ -247,7 +253,8 @@ counters! {
         tracks,
         /// Rule firings.
         events,
-        /// Access units the encoders gave, those of all qualities.
+        /// Access units the encoders gave, those of all qualities, or those of the source that were
+        /// handed on.
         encoded,
         /// Bytes of those.
         encoded_bytes,
@@ -282,6 +289,18 @@ counters! {
         unrecorded_slow,
         /// Access units that waited to be written when the worker was killed.
         unrecorded_lost,
+        /// Passthrough: number expected of the source's next access unit.
+        units_next,
+        /// Access units of the source taken from the bus.
+        units_received,
+        /// Those overwritten on the bus before they were taken.
+        units_overflowed,
+        /// Those published while this worker, or the producer, was dead or starting.
+        units_lost,
+        /// Those received that were handed on; they are `encoded` as well.
+        units_passed,
+        /// Those received that were passed over up to the next key frame: what they refer to is missing.
+        units_resync,
     }
 }
 
@@ -317,6 +336,20 @@ impl Counters for RenderCounters {
             self.recording_accounted(),
             self.encoded,
         )?;
+        taken_in_order(
+            self.units_next,
+            self.units_received,
+            self.units_overflowed,
+            self.units_lost,
+        )?;
+        let units = self.units_passed + self.units_resync;
+        if self.units_received != units {
+            return Err(Imbalance {
+                equation: "access units received = handed on + passed over up to a key frame",
+                left: self.units_received,
+                right: units,
+            });
+        }
         taken_in_order(
             self.next_sequence,
             self.received,

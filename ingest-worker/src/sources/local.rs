@@ -109,7 +109,7 @@ pub(super) fn add_pattern(
     filter.set_property("caps", caps);
     site.pipeline
         .add_many([&source, &filter])
-        .and_then(|()| gst::Element::link_many([&source, &filter, &conversion.scale]))
+        .and_then(|()| gst::Element::link_many([&source, &filter, &conversion.first]))
         .map_err(|_| unlinked())
 }
 

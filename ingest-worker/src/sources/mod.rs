@@ -7,8 +7,9 @@ use contract::spec::{SourceSpec, TlsVerification};
 use gstreamer as gst;
 use gstreamer::glib;
 use gstreamer::prelude::*;
+use gstreamer_app as gst_app;
 
-use crate::conversion::Conversion;
+use crate::conversion::{Conversion, add_annex_b, link};
 use crate::decoder::{self, DecoderInfo};
 use crate::fault::{Fault, Kind};
 use crate::location::Location;
@@ -27,11 +28,31 @@ mod udp;
 /// How long a connection may take, and each answer of the other end.
 pub(crate) const ANSWER_TIMEOUT_S: u32 = 5;
 
+/// What H.264 is called in GStreamer.
+const H264: &str = "video/x-h264";
+/// Access units that may wait while a file is read up to its first picture: more than any decoder
+/// holds back.
+const BRANCH_UNITS_MAX: u32 = 64;
+/// And bytes of those.
+const BRANCH_BYTES_MAX: u32 = 32 << 20;
+
 /// Where elements are added.
 pub(crate) struct Site<'a> {
     pub(crate) pipeline: &'a gst::Pipeline,
     pub(crate) findings: &'a Shared,
     pub(crate) kind: Kind,
+    pub(crate) units: Units<'a>,
+}
+
+/// What becomes of coded pictures.
+#[derive(Clone, Copy)]
+pub(crate) enum Units<'a> {
+    /// They are decoded.
+    Decoded,
+    /// They are handed on.
+    HandedOn,
+    /// They are decoded, and handed on to this sink.
+    Both(&'a gst_app::AppSink),
 }
 
 /// Where faults of a source come up.
@@ -144,12 +165,84 @@ fn unlinked() -> Fault {
     internal("the pipeline cannot be linked")
 }
 
-/// Adds the element that finds demuxer, parser and decoder by itself.
+/// Adds the element that finds demuxer, parser and decoder by itself, and what follows it up to
+/// `conversion`.
 fn add_decoder(site: &Site<'_>, conversion: Conversion) -> Result<gst::Element, Fault> {
+    set_up_elements(site);
+    let take = move |pad: &gst::Pad| conversion.link(pad);
+    match site.units {
+        Units::Decoded => add_decodebin(site, Media::Raw, take),
+        Units::HandedOn => add_decodebin(site, Media::H264, take),
+        Units::Both(branch) => {
+            let decode = add_decodebin(site, Media::Raw, take)?;
+            let first = add_branch(site, branch, &decode)?;
+            add_decodebin(site, Media::H264, move |pad| link(pad, &first))
+        }
+    }
+}
+
+/// Adds what hands access units to `branch` and to `decode`; returns its first element.
+fn add_branch(
+    site: &Site<'_>,
+    branch: &gst_app::AppSink,
+    decode: &gst::Element,
+) -> Result<gst::Element, Fault> {
+    let core = "libgstreamer1.0-0";
+    let [parser, filter] = add_annex_b(site.pipeline)?;
+    let tee = element("tee", core)?;
+    // A file is read up to its first picture before anything is handed on: decoders hold back some.
+    let queue = element("queue", core)?;
+    queue.set_property("max-size-buffers", BRANCH_UNITS_MAX);
+    queue.set_property("max-size-bytes", BRANCH_BYTES_MAX);
+    queue.set_property("max-size-time", 0_u64);
+    site.pipeline
+        .add_many([&tee, &queue, branch.upcast_ref()])
+        .and_then(|()| gst::Element::link_many([&filter, &tee, &queue, branch.upcast_ref()]))
+        .and_then(|()| tee.link(decode))
+        .map_err(|_| unlinked())?;
+    Ok(parser)
+}
+
+/// Watches the elements that are added by themselves.
+fn set_up_elements(site: &Site<'_>) {
+    let found = Arc::clone(site.findings);
+    site.pipeline
+        .connect_deep_element_added(move |_, _, element| {
+            if decoder::name_of(element) == "multipartdemux" {
+                // Motion JPEG has one stream; without this it is not known that no more come.
+                element.set_property("single-stream", true);
+            }
+            if decoder::is_video_decoder(element) {
+                let mut found = lock(&found);
+                decoder::set_threads(element, found.coded_size);
+                found.decoder = DecoderInfo {
+                    name: decoder::name_of(element),
+                    hardware: decoder::is_hardware(element),
+                };
+            }
+        });
+}
+
+/// What a `decodebin` is to give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Media {
+    /// Pictures.
+    Raw,
+    /// H.264, undecoded.
+    H264,
+}
+
+/// Adds a `decodebin` whose first video stream is given to `take`.
+fn add_decodebin(
+    site: &Site<'_>,
+    media: Media,
+    take: impl Fn(&gst::Pad) -> Result<(), Fault> + Send + Sync + 'static,
+) -> Result<gst::Element, Fault> {
     let Site {
         pipeline,
         findings,
         kind,
+        ..
     } = *site;
     let decode = element("decodebin", "gstreamer1.0-plugins-base")?;
     pipeline.add(&decode).map_err(|_| unlinked())?;
@@ -175,7 +268,9 @@ fn add_decoder(site: &Site<'_>, conversion: Conversion) -> Result<gst::Element, 
             "meta/",
         ];
         let other = other.iter().any(|prefix| name.starts_with(prefix));
-        Some((!other).to_value())
+        let is_parsed = structure.get::<bool>("parsed").unwrap_or(false);
+        let is_wanted = media == Media::H264 && name == H264 && is_parsed;
+        Some((!other && !is_wanted).to_value())
     });
     let found = Arc::clone(findings);
     decode.connect("unknown-type", false, move |values| {
@@ -184,43 +279,31 @@ fn add_decoder(site: &Site<'_>, conversion: Conversion) -> Result<gst::Element, 
         None
     });
     let found = Arc::clone(findings);
-    pipeline.connect_deep_element_added(move |_, _, element| {
-        if decoder::name_of(element) == "multipartdemux" {
-            // Motion JPEG has one stream; without this it is not known that no more come.
-            element.set_property("single-stream", true);
-        }
-        if decoder::is_video_decoder(element) {
-            let mut found = lock(&found);
-            decoder::set_threads(element, found.coded_size);
-            found.decoder = DecoderInfo {
-                name: decoder::name_of(element),
-                hardware: decoder::is_hardware(element),
-            };
-        }
-    });
-    let found = Arc::clone(findings);
     let linked = Arc::new(Mutex::new(false));
     let any_linked = Arc::clone(&linked);
     decode.connect_pad_added(move |_, pad| {
         let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
-        let raw = caps
-            .structure(0)
-            .is_some_and(|structure| structure.name() == "video/x-raw");
+        let name = caps.structure(0).map(|structure| structure.name().as_str());
+        let is_raw = name == Some("video/x-raw");
+        let is_wanted = match media {
+            Media::Raw => is_raw,
+            Media::H264 => name == Some(H264),
+        };
         let mut linked = linked.lock().unwrap_or_else(PoisonError::into_inner);
-        if !raw || *linked {
+        if *linked || !(is_raw || is_wanted) {
             return;
         }
-        match conversion.link(pad) {
-            Ok(()) => *linked = true,
-            Err(fault) => {
-                let mut found = lock(&found);
-                // Pictures that stay in the memory of a device are of no use here.
-                found.fault = Some(if found.decoder.hardware {
-                    Fault::HardwareDecoder(format!("`{}`: {fault}", found.decoder.name))
-                } else {
-                    fault
-                });
+        let taken = is_wanted.then(|| take(pad));
+        let mut found = lock(&found);
+        match taken {
+            Some(Ok(())) => *linked = true,
+            None => found.fault = Some(not_h264(&found.decoder.name)),
+            // Pictures that stay in the memory of a device are of no use here.
+            Some(Err(fault)) if found.decoder.hardware => {
+                let detail = format!("`{}`: {fault}", found.decoder.name);
+                found.fault = Some(Fault::HardwareDecoder(detail));
             }
+            Some(Err(fault)) => found.fault = Some(fault),
         }
     });
     let found = Arc::clone(findings);
@@ -233,4 +316,16 @@ fn add_decoder(site: &Site<'_>, conversion: Conversion) -> Result<gst::Element, 
         }
     });
     Ok(decode)
+}
+
+/// What a decoder was found for is another codec.
+fn not_h264(decoder: &str) -> Fault {
+    let by = match decoder {
+        "" => String::new(),
+        decoder => format!(" (`{decoder}` would decode it)"),
+    };
+    Fault::Unusable(format!(
+        "what it sends is not H.264{by}, and `passthrough` hands on nothing else: \
+         remove `passthrough`, so that it is encoded"
+    ))
 }

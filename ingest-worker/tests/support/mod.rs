@@ -91,6 +91,7 @@ impl Stream {
                 mask: Vec::new(),
             },
             hardware_decoder: true,
+            passthrough: None,
             frames: FrameServiceSpec {
                 stream: "yard".parse().unwrap(),
                 crops: None,

@@ -10,7 +10,7 @@ use contract::geometry::{PixelSize, SIDE_MAX};
 use contract::spec::{EncodeSpec, QualitySpec};
 use gstreamer::ClockTime;
 
-use super::{AccessUnit, EncodeError, Encoder, Picture, PictureFormat, Smaller};
+use super::{AccessUnit, EncodeError, Encoder, EncoderElement, Picture, PictureFormat, Smaller};
 
 /// The encoders of one stream, that of full size first.
 #[derive(Debug)]
@@ -27,6 +27,7 @@ impl Ladder {
     /// When an element is missing or refuses its settings.
     pub fn new(
         spec: &EncodeSpec,
+        element: EncoderElement,
         format: PictureFormat,
         output: impl FnMut(AccessUnit) + Clone + Send + 'static,
     ) -> Result<Self, EncodeError> {
@@ -45,10 +46,15 @@ impl Ladder {
                 size,
                 bitrate_kbps: quality.bitrate_kbps,
             };
-            smaller.push(Encoder::build(spec, Some(of), format, output.clone())?);
+            smaller.push(Encoder::build(
+                (spec, element),
+                Some(of),
+                format,
+                output.clone(),
+            )?);
         }
         Ok(Self {
-            full: Encoder::new(spec, format, output)?,
+            full: Encoder::new(spec, element, format, output)?,
             smaller,
         })
     }

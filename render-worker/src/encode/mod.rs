@@ -1,12 +1,13 @@
-//! H.264 by GStreamer's x264enc: drawn pictures in, access units out.
+//! H.264 by GStreamer: drawn pictures in, access units out.
 //!
-//! `appsrc ! x264enc ! h264parse ! appsink`, with pictures in buffers of a pool:
+//! `appsrc ! x264enc ! h264parse ! appsink`, or another encoder in place of x264 ([`element`]), with pictures in buffers of a pool:
 //! the one copy of a frame's pixels is from shared memory into such a buffer,
 //! and drawing happens there. A smaller encode is a pipeline of its own that is given the same
 //! buffer and scales it on its own thread ([`ladder`]). Access units are handed out on the encoder's own
 //! thread as soon as they exist. At most [`INSIDE_MAX`] pictures are inside; then
 //! [`Encoder::push`] waits, and backpressure goes to the bus.
 
+mod element;
 mod format;
 pub mod ladder;
 pub mod timeline;
@@ -22,6 +23,7 @@ use gstreamer::prelude::*;
 use gstreamer_app::{AppSink, AppSinkCallbacks, AppSrc};
 use gstreamer_video as gst_video;
 
+pub use element::EncoderElement;
 pub use format::PictureFormat;
 
 use format::{nominal_rate, picture_caps, picture_pool};
@@ -35,8 +37,6 @@ const SILENCE_MAX: Duration = Duration::from_secs(5);
 const ERROR_CHECK: Duration = Duration::from_millis(100);
 /// Pictures kept back at the start to learn the frame rate from.
 const PROBED: usize = 3;
-/// Key frames are asked for by time, not counted, so that the encoder's own count must not matter.
-const KEYFRAME_COUNT_MAX: u32 = 1 << 20;
 
 /// What can go wrong in a pipeline.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -74,25 +74,36 @@ impl EncodeError {
     }
 }
 
+/// Starts GStreamer.
+///
+/// # Errors
+/// When it cannot be used.
+pub fn start() -> Result<(), EncodeError> {
+    gst::init().map_err(|error| EncodeError::Start(error.to_string()))
+}
+
 /// Starts GStreamer and checks that the elements for this work exist and take the settings.
 ///
 /// # Errors
 /// The first thing that is missing or wrong.
 pub fn check(spec: &EncodeSpec) -> Result<(), EncodeError> {
-    gst::init().map_err(|error| EncodeError::Start(error.to_string()))?;
+    start()?;
     for element in ["appsrc", "appsink", "h264parse", "x264enc"] {
         make(element)?;
     }
     if !spec.qualities.is_empty() {
         make("videoscale")?;
     }
-    encoder_element(spec, spec.bitrate_kbps).map(drop)
+    // Also where hardware encodes: should it fail, this goes on.
+    EncoderElement::X264
+        .build(spec, spec.bitrate_kbps)
+        .map(drop)
 }
 
-/// The settings in a line: `x264 ultrafast, 3000 kbit/s, 360p 700 kbit/s`.
+/// The settings in a line: `3000 kbit/s, 360p 700 kbit/s`.
 #[must_use]
 pub fn described(spec: &EncodeSpec) -> String {
-    let mut text = format!("x264 {}, {} kbit/s", spec.preset, spec.bitrate_kbps);
+    let mut text = format!("{} kbit/s", spec.bitrate_kbps);
     for quality in &spec.qualities {
         let name = quality_name(quality.height);
         text.push_str(&format!(", {name} {} kbit/s", quality.bitrate_kbps));
@@ -214,14 +225,15 @@ impl Encoder {
     /// When an element is missing or refuses its settings.
     pub fn new(
         spec: &EncodeSpec,
+        element: EncoderElement,
         format: PictureFormat,
         output: impl FnMut(AccessUnit) + Send + 'static,
     ) -> Result<Self, EncodeError> {
-        Self::build(spec, None, format, output)
+        Self::build((spec, element), None, format, output)
     }
 
     fn build(
-        spec: &EncodeSpec,
+        (spec, element): (&EncodeSpec, EncoderElement),
         smaller: Option<Smaller>,
         format: PictureFormat,
         mut output: impl FnMut(AccessUnit) + Send + 'static,
@@ -258,13 +270,14 @@ impl Encoder {
             )
             .build();
         let scaler = smaller.map(|smaller| scaler(smaller.size)).transpose()?;
-        let encoder = encoder_element(spec, bitrate_kbps)?;
+        let encoder = element.build(spec, bitrate_kbps)?;
         let parser = make("h264parse")?;
         parser.set_property("config-interval", -1);
         let pipeline = gst::Pipeline::new();
         let mut chain: Vec<&gst::Element> = vec![source.upcast_ref()];
         chain.extend(scaler.iter().flatten());
-        chain.extend([&encoder, &parser, sink.upcast_ref()]);
+        chain.extend(&encoder);
+        chain.extend([&parser, sink.upcast_ref()]);
         pipeline
             .add_many(&chain)
             .and_then(|()| gst::Element::link_many(&chain))
@@ -493,30 +506,6 @@ fn scaler(size: PixelSize) -> Result<[gst::Element; 2], EncodeError> {
     Ok([scale, filter])
 }
 
-fn encoder_element(spec: &EncodeSpec, bitrate_kbps: u32) -> Result<gst::Element, EncodeError> {
-    let encoder = make("x264enc")?;
-    let presets = encoder
-        .find_property("speed-preset")
-        .and_then(|property| gst::glib::EnumClass::with_type(property.value_type()));
-    let known = presets.is_some_and(|presets| presets.value_by_nick(&spec.preset).is_some());
-    if !known || spec.preset == "None" {
-        return Err(EncodeError::Preset(spec.preset.clone()));
-    }
-    encoder.set_property_from_str("speed-preset", &spec.preset);
-    encoder.set_property_from_str("tune", "zerolatency");
-    encoder.set_property("bitrate", bitrate_kbps.clamp(1, 2_048_000));
-    encoder.set_property("threads", spec.threads.min(64));
-    encoder.set_property("key-int-max", KEYFRAME_COUNT_MAX);
-    encoder.set_property("bframes", 0_u32);
-    if !spec.qualities.is_empty() {
-        // Key frames of its own choice would not be those of the other encodes.
-        encoder.set_property("option-string", "scenecut=0");
-    }
-    // Containers and RTP mark the borders of access units themselves.
-    encoder.set_property("aud", false);
-    Ok(encoder)
-}
-
 fn access_unit(sample: &gst::Sample, rung: u8) -> Option<AccessUnit> {
     let mut buffer = sample.buffer_owned()?;
     // x264enc shifts its timestamps by 1000 hours to have room for reordering, and its segment with them.
@@ -545,6 +534,7 @@ mod tests {
     #[test]
     fn a_wrong_preset_is_named() {
         let spec = EncodeSpec {
+            hardware: false,
             preset: "quick".to_owned(),
             bitrate_kbps: 1000,
             keyframe_interval_ms: 2000,

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use contract::clock::{monotonic_ns, wall_ms};
 use contract::control::FromWorker;
+use contract::ledger::RenderCounters;
 use contract::spec::QualitySpec;
 use frame_bus::{BusError, PacketPublisher, PacketStamp, Waker};
 
@@ -116,15 +117,35 @@ impl Output {
 
     /// An access unit has left an encoder. Only those of full size are recorded.
     pub(crate) fn take(&self, unit: AccessUnit) {
-        let now_ns = monotonic_ns();
         let state = &mut *lock(&self.state);
-        let rung = unit.rung;
-        let picture = state.picture_of(&unit).unwrap_or(PictureInfo {
+        let picture = state.picture_of(&unit).unwrap_or_else(|| PictureInfo {
             pts_ns: unit.pts_ns,
             source_pts_ns: unit.pts_ns,
-            captured_ns: now_ns,
+            captured_ns: monotonic_ns(),
             wall_ms: wall_ms(),
         });
+        self.hand_on(state, unit, picture, |_| ());
+    }
+
+    /// An access unit comes from the source itself; `count` goes into the book with it.
+    pub(crate) fn pass(
+        &self,
+        unit: AccessUnit,
+        picture: PictureInfo,
+        count: impl FnOnce(&mut RenderCounters),
+    ) {
+        self.hand_on(&mut lock(&self.state), unit, picture, count);
+    }
+
+    fn hand_on(
+        &self,
+        state: &mut State,
+        unit: AccessUnit,
+        picture: PictureInfo,
+        count: impl FnOnce(&mut RenderCounters),
+    ) {
+        let now_ns = monotonic_ns();
+        let rung = unit.rung;
         let latency_us = now_ns.saturating_sub(picture.captured_ns) / 1000;
         if rung == 0 {
             state.latency.record(latency_us, now_ns);
@@ -137,6 +158,7 @@ impl Output {
             book.update(|counters| {
                 counters.encoded += 1;
                 counters.encoded_bytes += unit.buffer.size() as u64;
+                count(counters);
             });
             if rung == 0 {
                 book.record_latency_us(latency_us);

@@ -305,7 +305,9 @@ fn render_spec(root: &Root, policy: QueuePolicy) -> RenderSpec {
             depth: DepthView::Off,
             near: NearValues::Large,
         },
+        passthrough: None,
         encode: Some(EncodeSpec {
+            hardware: false,
             preset: "ultrafast".to_owned(),
             bitrate_kbps: 500,
             keyframe_interval_ms: 1000,

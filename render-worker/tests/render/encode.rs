@@ -7,7 +7,9 @@ use contract::geometry::{I420Layout, PixelSize};
 use contract::spec::EncodeSpec;
 use frame_bus::ColourMatrix;
 use gstreamer as gst;
-use render_worker::encode::{AccessUnit, Encoder, INSIDE_MAX, PictureFormat, check};
+use render_worker::encode::{
+    AccessUnit, Encoder, EncoderElement, INSIDE_MAX, PictureFormat, check,
+};
 
 use crate::video;
 
@@ -20,6 +22,7 @@ const SIZE: PixelSize = PixelSize {
 
 fn spec() -> EncodeSpec {
     EncodeSpec {
+        hardware: false,
         preset: "ultrafast".to_owned(),
         bitrate_kbps: 500,
         keyframe_interval_ms: 2000,
@@ -37,7 +40,7 @@ fn encoder(size: PixelSize, matrix: ColourMatrix) -> (Encoder, Receiver<AccessUn
         matrix,
     };
     let output = move |unit| sender.send(unit).expect("received below");
-    let encoder = Encoder::new(&spec(), format, output).expect("an encoder");
+    let encoder = Encoder::new(&spec(), EncoderElement::X264, format, output).expect("an encoder");
     (encoder, units)
 }
 
@@ -112,7 +115,8 @@ fn a_slow_taker_holds_the_pictures_back() {
         // Fails once the test has let go of its end: then nothing is held back.
         let _ = released.recv();
     };
-    let mut encoder = Encoder::new(&spec(), format, output).expect("an encoder");
+    let mut encoder =
+        Encoder::new(&spec(), EncoderElement::X264, format, output).expect("an encoder");
     let (pushed, pushes) = sync_channel(100);
     let pusher = std::thread::spawn(move || {
         for number in 0..20 {

@@ -6,5 +6,6 @@ mod best_shots;
 mod encode;
 mod life;
 mod live;
+mod passthrough;
 mod qualities;
 mod video;

@@ -9,7 +9,7 @@ use fmp4::ParameterSets;
 use frame_bus::{ColourMatrix, IncomingPacket, PacketSubscriber};
 use gstreamer::ClockTime;
 use render_worker::encode::ladder::Ladder;
-use render_worker::encode::{AccessUnit, PictureFormat, check};
+use render_worker::encode::{AccessUnit, EncoderElement, PictureFormat, check};
 use testkit::wait_until;
 
 use crate::bench::{Bench, SECONDS_10, expect_exit, stream};
@@ -33,6 +33,7 @@ fn size_of(data: &[u8]) -> (u16, u16) {
 #[test]
 fn key_frames_of_all_encodes_are_of_the_same_pictures() {
     let spec = EncodeSpec {
+        hardware: false,
         // Of those that make key frames where a scene changes.
         preset: "veryfast".to_owned(),
         bitrate_kbps: 1000,
@@ -51,7 +52,7 @@ fn key_frames_of_all_encodes_are_of_the_same_pictures() {
     };
     let (sender, units) = sync_channel(1024);
     let output = move |unit| sender.send(unit).expect("received below");
-    let mut ladder = Ladder::new(&spec, format, output).expect("encoders");
+    let mut ladder = Ladder::new(&spec, EncoderElement::X264, format, output).expect("encoders");
     for number in 0..120 {
         let mut picture = ladder.picture().expect("free");
         picture

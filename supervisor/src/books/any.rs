@@ -103,7 +103,8 @@ impl AnyBook {
     }
 
     /// What was sent to the dead worker and never taken is lost.
-    pub(super) fn settle_transit(&self, sent: u64) -> Result<(), BusError> {
+    /// `units`: and of the source's own access units.
+    pub(super) fn settle_transit(&self, sent: u64, units: u64) -> Result<(), BusError> {
         let missing = |next_sequence: u64| sent.saturating_sub(next_sequence);
         match self {
             Self::Crops(_) | Self::Intake(_) => Ok(()),
@@ -120,6 +121,8 @@ impl AnyBook {
             Self::Render(book) => update(book.path(), |counters: &mut RenderCounters| {
                 counters.lost_in_transit += missing(counters.next_sequence);
                 counters.next_sequence = counters.next_sequence.max(sent);
+                counters.units_lost += units.saturating_sub(counters.units_next);
+                counters.units_next = counters.units_next.max(units);
             }),
             Self::Gateway(book) => update(book.path(), |counters: &mut GatewayCounters| {
                 counters.lost_in_transit += missing(counters.next_sequence);

@@ -16,8 +16,14 @@ pub(super) const ENCODE: Section = Section {
     doc: "H.264 encoder settings. One encoder serves all outputs of a stream, and one more for each of its `qualities`.",
     keys: &[
         Key {
+            name: "encoder",
+            doc: "`auto` takes a hardware encoder where one works, else x264; `software` is always x264.",
+            kind: Kind::Choice(&["auto", "software"]),
+            absent: Absent::Default("auto"),
+        },
+        Key {
             name: "preset",
-            doc: "A preset of x264: quality against processor time.",
+            doc: "A preset of x264: quality against processor time. A hardware encoder has its own.",
             kind: Kind::Choice(Preset::ALL),
             absent: Absent::Default("ultrafast"),
         },
@@ -35,7 +41,7 @@ pub(super) const ENCODE: Section = Section {
         },
         Key {
             name: "threads",
-            doc: "Encoder threads.",
+            doc: "Threads of x264.",
             kind: Kind::Integer(1, 64),
             absent: Absent::Default("1"),
         },
@@ -51,6 +57,8 @@ pub(super) const ENCODE: Section = Section {
 /// H.264 encoder settings of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EncodeConfig {
+    /// Use a hardware encoder where one works.
+    pub hardware: bool,
     /// Quality against processor time.
     pub preset: Preset,
     /// Target bit rate.
@@ -71,12 +79,14 @@ impl EncodeConfig {
         size: Option<PixelSize>,
         is_served: bool,
     ) -> Option<Self> {
+        let encoder = fields.choice("encoder");
         let preset = fields.choice("preset").and_then(Preset::named);
         let bitrate = fields.bitrate("bitrate");
         let keyframe_interval = fields.duration("keyframe_interval");
         let threads = fields.integer("threads");
         let qualities = QualityConfig::read_all(fields, size, bitrate);
         Some(Self {
+            hardware: encoder? == "auto",
             preset: preset?,
             bitrate: bitrate?,
             keyframe_interval: keyframe_interval?,
@@ -89,6 +99,7 @@ impl EncodeConfig {
     #[must_use]
     pub fn spec(&self) -> EncodeSpec {
         EncodeSpec {
+            hardware: self.hardware,
             preset: self.preset.as_str().to_owned(),
             bitrate_kbps: self.bitrate.kbps(),
             keyframe_interval_ms: u32::try_from(self.keyframe_interval.as_millis())

@@ -255,6 +255,14 @@ impl SourceConfig {
         )
     }
 
+    /// It is coded by others, and may be coded as H.264.
+    pub(super) fn may_send_h264(&self) -> bool {
+        !matches!(
+            self,
+            Self::Images { .. } | Self::Device { .. } | Self::Test { .. }
+        )
+    }
+
     /// A sender publishes it to the gateway.
     #[must_use]
     pub fn is_published(&self) -> bool {

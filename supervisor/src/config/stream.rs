@@ -169,6 +169,12 @@ const ENCODE_KEY: Key = Key {
     kind: Kind::SectionOr(&ENCODE, "off"),
     absent: Absent::Optional,
 };
+const PASSTHROUGH: Key = Key {
+    name: "passthrough",
+    doc: "Outputs get the source's own H.264 as it is: nothing is drawn or encoded, and without models and rules nothing is decoded.",
+    kind: Kind::Bool,
+    absent: Absent::Default("false"),
+};
 const OUTPUTS: Key = Key {
     name: "outputs",
     doc: "Where the annotated picture goes.",
@@ -224,6 +230,7 @@ pub(super) const STREAM: Section = Section {
         PRIVACY_KEY,
         OVERLAY_KEY,
         ENCODE_KEY,
+        PASSTHROUGH,
         OUTPUTS,
         STORE_KEY,
     ],
@@ -250,6 +257,7 @@ pub(super) const TEMPLATE: Section = Section {
         PRIVACY_KEY,
         OVERLAY_KEY,
         ENCODE_KEY,
+        PASSTHROUGH,
         OUTPUTS,
         STORE_KEY,
     ],
@@ -282,6 +290,7 @@ pub(super) const DEFAULTS: Section = Section {
         PRIVACY_KEY,
         OVERLAY_KEY,
         ENCODE_KEY,
+        PASSTHROUGH,
         STORE_KEY,
     ],
 };
@@ -325,6 +334,9 @@ pub struct StreamConfig {
     pub overlay: OverlaySpec,
     /// Encoder settings; `None` when no output and no rule needs them: nothing is drawn or encoded.
     pub encode: Option<EncodeConfig>,
+    /// Outputs get the source's own access units; `encode` is `None` then. False when no output
+    /// and no rule needs them.
+    pub passthrough: bool,
     /// Where the encoded picture goes.
     pub outputs: OutputsConfig,
     /// Store what was detected in each frame.
@@ -456,6 +468,14 @@ impl StreamConfig {
         if on_demand.is_some() {
             check_on_demand(fields, rules.is_some(), best_shots.as_ref(), &outputs);
         }
+        // In `defaults` it is meant for sources that may send H.264.
+        let is_coded = source.as_ref().is_none_or(SourceConfig::may_send_h264);
+        let passthrough = fields.boolean("passthrough");
+        let passthrough = passthrough.map(|it| it && (is_coded || has_key(own, "passthrough")));
+        if passthrough == Some(true) {
+            let hides = !matches!(&privacy, Some(None));
+            check_passthrough(fields, own, (is_coded, hides));
+        }
         let clips = rules.as_ref().is_some_and(|rules| rules.records_clips());
         if fields.is_word("encode") && (clips || !outputs.is_empty()) {
             let (what, help) = if outputs.is_empty() {
@@ -470,6 +490,8 @@ impl StreamConfig {
                     .helped(format!("remove `encode: off` or {help}")),
             );
         }
+        let is_needed = clips || !outputs.is_empty();
+        let passthrough = passthrough?;
         Some(Self {
             source: source?,
             size: size?,
@@ -488,7 +510,8 @@ impl StreamConfig {
             rules,
             privacy: privacy?,
             overlay: overlay?,
-            encode: encode.filter(|_| clips || !outputs.is_empty()),
+            encode: encode.filter(|_| is_needed && !passthrough),
+            passthrough: is_needed && passthrough,
             outputs,
             store_detections: store?,
             accepted_by: None,
@@ -526,6 +549,41 @@ fn check_source(fields: &Fields<'_>, own: &Node, source: &SourceConfig) {
                     "use `drop_oldest` (the newest stay) or `drop_latest`; `wait` is for files",
                 ),
         );
+    }
+}
+
+/// Whether a key stands in what was written for a stream itself.
+fn has_key(own: &Node, key: &str) -> bool {
+    let written = own.as_mapping().unwrap_or_default();
+    written.iter().any(|entry| entry.key.text == key)
+}
+
+/// Reports what contradicts that pictures are handed on as they are.
+fn check_passthrough(fields: &Fields<'_>, own: &Node, (is_coded, hides): (bool, bool)) {
+    let reader = fields.reader;
+    let report = |message: &str, help: &str| {
+        let span = fields.span("passthrough");
+        let problem = reader.problem(code::CONTRADICTION, &span, message);
+        reader.report(problem.helped(help));
+    };
+    if !is_coded {
+        report(
+            "what this source gives is not H.264, and must be encoded",
+            "remove `passthrough`: it is for files and for what comes over a network",
+        );
+    }
+    if hides {
+        report(
+            "`privacy` hides nothing in pictures that are handed on as they came",
+            "remove `passthrough`, or set `privacy: off` where everything may be seen",
+        );
+    }
+    // In `defaults` they are meant for other streams.
+    let written = own.as_mapping().unwrap_or_default().iter();
+    if let Some(entry) = { written }.find(|entry| entry.key.text == "encode") {
+        let message = "with `passthrough` nothing is encoded";
+        let problem = reader.problem(code::CONTRADICTION, &entry.key.span, message);
+        reader.report(problem.helped("remove `encode`, or `passthrough`"));
     }
 }
 

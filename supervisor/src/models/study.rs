@@ -199,6 +199,7 @@ fn workers(
                 mask: Vec::new(),
             },
             hardware_decoder: false,
+            passthrough: None,
             frames: frames.clone(),
             consumers: vec![infer.clone()],
             book: root.books().join(format!("{stream}.ingest")),

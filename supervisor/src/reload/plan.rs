@@ -404,6 +404,7 @@ fn ingest_changes(old: &IngestSpec, new: &IngestSpec) -> Changes {
         on_demand,
         motion,
         hardware_decoder,
+        passthrough: _,
         frames,
         consumers,
         book,
@@ -449,6 +450,7 @@ fn render_changes(old: &RenderSpec, new: &RenderSpec) -> Changes {
         labels,
         overlay,
         encode,
+        passthrough,
         record,
         restream,
         store_detections,
@@ -480,6 +482,8 @@ fn render_changes(old: &RenderSpec, new: &RenderSpec) -> Changes {
         ],
         [
             ("infer", !same_models),
+            // Also that of the ingest worker: both are of the one key.
+            ("passthrough", *passthrough != old.passthrough),
             ("labels of its models", same_models && *models != old.models),
             ("names", *book != old.book),
         ],

@@ -268,6 +268,9 @@ impl fmt::Display for Summary {
                 "  {}: {} captured",
                 stream.name, ledger.ingest.captured
             )?;
+            if ledger.render.units_passed > 0 {
+                write!(formatter, ", {} handed on", ledger.render.units_passed)?;
+            }
             for (model, infer) in &ledger.infer {
                 write!(formatter, ", {} inferred ({model})", infer.inferred)?;
             }

@@ -29,7 +29,7 @@ pub struct Reading {
 /// Rates between two readings.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Rates {
-    /// Frames captured, a second.
+    /// Frames captured, a second, or access units where nothing is decoded.
     pub captured_fps: f64,
     /// Frames the first model ran on, a second.
     pub inferred_fps: f64,
@@ -133,10 +133,12 @@ fn rates(first: &Reading, last: &Reading) -> Rates {
         first_model.map_or(0, |(_, infer)| infer.inferred)
     };
     let captured = |reading: &Reading| reading.books.ledger.ingest.captured;
+    // Where nothing is decoded, access units are what comes.
+    let units = |reading: &Reading| reading.books.ledger.ingest.units;
     let rendered = |reading: &Reading| reading.books.ledger.render.rendered;
     let latency = last.latency.since(&first.latency);
     Rates {
-        captured_fps: fps(captured(last), captured(first)),
+        captured_fps: fps(captured(last), captured(first)).max(fps(units(last), units(first))),
         inferred_fps: fps(inferred(last), inferred(first)),
         rendered_fps: fps(rendered(last), rendered(first)),
         latency_p50_us: latency.quantile_us(0.5),
@@ -164,6 +166,10 @@ pub fn drops(books: &StreamBooks) -> Vec<(&'static str, u64)> {
         ),
         ("stopping", ledger.ingest.dropped_stopping),
         ("overflow", ledger.render.overflowed),
+        (
+            "not handed on",
+            ledger.render.units_overflowed + ledger.render.units_resync,
+        ),
         ("encoder", ledger.render.dropped_encoder),
         ("infer overflow", over_models(|infer| infer.overflowed)),
         ("stale", over_models(|infer| infer.stale)),

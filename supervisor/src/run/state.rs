@@ -167,8 +167,13 @@ impl StreamState {
             lost: ledger.lost(),
             events: self.events,
             restarts,
-            progress: total
-                .map(|total| Progress::of(ledger.ingest.captured, total, rates.captured_fps)),
+            progress: total.map(|total| {
+                Progress::of(
+                    ledger.ingest.captured.max(ledger.ingest.units),
+                    total,
+                    rates.captured_fps,
+                )
+            }),
         }
     }
 }

@@ -47,7 +47,7 @@ pub use writer::{Committed, Health, Writer, WriterHandle};
 pub const SCHEMA: &str = include_str!("../../../runs.db.sql");
 
 /// The `user_version` that [`SCHEMA`] sets.
-pub const SCHEMA_VERSION: i64 = 5;
+pub const SCHEMA_VERSION: i64 = 6;
 
 /// File name of the database, inside the data directory.
 pub const FILE_NAME: &str = "runs.db";

@@ -11,6 +11,7 @@ mod maps;
 mod matrix;
 mod models;
 mod overload;
+mod passthrough;
 mod privacy;
 mod publish;
 mod qualities;

@@ -107,6 +107,23 @@ pub(super) fn equations(books: &StreamBooks) -> Vec<Equation> {
             ("lost", render.lost_in_worker),
         ],
     ));
+    if ingest.units > 0 {
+        all.push(taken(
+            "render",
+            ("access units", ingest.units),
+            render.units_received,
+            render.units_overflowed,
+            render.units_lost,
+        ));
+        all.push(Equation::new(
+            "render",
+            ("access units received", render.units_received),
+            &[
+                ("handed on", render.units_passed),
+                ("passed over: resync", render.units_resync),
+            ],
+        ));
+    }
     // Where no best pictures are wanted there is nothing to say of them.
     // Only of a stream that is to be recorded it is of interest.
     if render.encoded > render.unrecorded_off {
