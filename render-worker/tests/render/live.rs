@@ -166,10 +166,7 @@ fn outputs_are_opened_and_closed_without_losing_a_frame() {
         render.encode.clone_from(&encode);
         render.restream = true;
     });
-    assert_eq!(
-        done,
-        ["encoder: x264 ultrafast, 500 kbit/s", "restream: begun"]
-    );
+    assert_eq!(done, ["encoder: 500 kbit/s", "restream: begun"]);
     bench.walk(10..20);
     set(&mut bench, 2, &|render| render.record.clone_from(&record));
     bench.walk(20..50);

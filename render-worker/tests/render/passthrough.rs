@@ -37,6 +37,19 @@ impl Source {
     }
 }
 
+/// What the gateway gets: its number, and the number that the source gave it.
+fn take(bench: &mut Bench, taken: &mut Vec<(u64, u8)>, end: &mut Option<u64>) {
+    while let Some(incoming) = bench.packets.receive().expect("a good port") {
+        match incoming {
+            IncomingPacket::Packet(packet) => {
+                taken.push((packet.stamp().sequence_number, packet.data()[0]));
+            }
+            IncomingPacket::EndOfStream { next_sequence, .. } => *end = Some(next_sequence),
+            IncomingPacket::Invalid { reason } => panic!("{reason}"),
+        }
+    }
+}
+
 #[test]
 fn what_follows_a_gap_is_passed_over_up_to_the_next_key_frame() {
     let mut bench = Bench::with(QueuePolicy::DropOldest, |render| {
@@ -65,25 +78,18 @@ fn what_follows_a_gap_is_passed_over_up_to_the_next_key_frame() {
         source.send(number, keyframe);
     }
     bench.expect_book("handed on", |book| book.units_next == 9);
-    source.packets.end_of_stream(9).expect("told");
-    bench.end(0, &mut worker);
-    expect_exit(&mut worker, 0);
-
     let mut taken = Vec::new();
     let mut end = None;
+    // While its producer lives: what a dead one has published is gone with it.
+    take(&mut bench, &mut taken, &mut end);
+    source.packets.end_of_stream(9).expect("told");
+    bench.end(0, &mut worker);
     let ended = wait_until(SECONDS_10, || {
-        while let Some(incoming) = bench.packets.receive().expect("a good port") {
-            match incoming {
-                IncomingPacket::Packet(packet) => {
-                    taken.push((packet.stamp().sequence_number, packet.data()[0]));
-                }
-                IncomingPacket::EndOfStream { next_sequence, .. } => end = Some(next_sequence),
-                IncomingPacket::Invalid { reason } => panic!("{reason}"),
-            }
-        }
+        take(&mut bench, &mut taken, &mut end);
         end.is_some()
     });
     assert!(ended, "{taken:?}");
+    expect_exit(&mut worker, 0);
     // The gateway sees no gap.
     assert_eq!(taken, [(0, 1), (1, 2), (2, 5), (3, 7), (4, 8)]);
     assert_eq!(end, Some(5));

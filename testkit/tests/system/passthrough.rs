@@ -178,7 +178,7 @@ streams:
             .text("SELECT detail FROM streams WHERE name = ?1", [stream])
     };
     for (stream, said) in [("other", "is not H.264"), ("reordered", "B frames")] {
-        site.wait_state(stream, "gone");
+        site.wait_state(stream, "failed");
         let detail = detail(stream);
         assert!(
             detail.contains(said) && detail.contains("remove `passthrough`"),
