@@ -8,6 +8,7 @@ mod family;
 mod gateway;
 mod overlay;
 mod privacy;
+mod retry;
 mod source;
 
 use std::collections::BTreeMap;
@@ -27,9 +28,8 @@ pub use gateway::{
 };
 pub use overlay::{ColourBy, DepthView, NearValues, OverlaySpec};
 pub use privacy::{Hiding, PrivacySpec};
-pub use source::{
-    Backoff, Pace, RetrySpec, RtspTransport, SourceSpec, SrtMode, SrtSpec, TlsVerification,
-};
+pub use retry::{Backoff, RetrySpec};
+pub use source::{Pace, RtspTransport, SourceSpec, SrtMode, SrtSpec, TlsVerification};
 
 /// A text that never prints: an address with a password, a pass phrase.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]

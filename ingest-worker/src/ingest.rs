@@ -1,7 +1,6 @@
 //! The life of the worker and its main loop.
 
 use std::collections::VecDeque;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -156,8 +155,6 @@ impl Ingest {
         passthrough: Option<Passthrough>,
     ) -> Self {
         let nature = Nature::of(&spec.source);
-        let mut hasher = DefaultHasher::new();
-        spec.stream.hash(&mut hasher);
         let no_frame_timeout = Duration::from_millis(spec.no_frame_timeout_ms);
         let policy = Policy {
             retry: nature.camera.then(|| spec.retry.clone()),
@@ -170,7 +167,7 @@ impl Ingest {
             linger: spec
                 .on_demand
                 .map(|on_demand| Duration::from_millis(on_demand.linger_ms)),
-            seed: hasher.finish(),
+            who: spec.stream.to_string(),
         };
         Self {
             name,

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use contract::control::SourceState;
-use contract::spec::{Backoff, RetrySpec};
+use contract::spec::RetrySpec;
 
 /// A source that has not answered in this time does not answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -19,10 +19,6 @@ const FIRST_FRAME_TIMEOUT: Duration = Duration::from_secs(15);
 const LISTEN_AGAIN: Duration = Duration::from_millis(200);
 /// Senders that were turned away are told of so often: anybody may knock.
 const TURNED_AWAY_INTERVAL: Duration = Duration::from_secs(10);
-/// Each wait is made longer by up to one part in so many, so that the cameras of a
-/// recorder that was restarted do not all come back in the same moment.
-const JITTER_PART: u64 = 5;
-
 /// How a source's failures are treated.
 #[derive(Debug, Clone)]
 pub struct Policy {
@@ -34,8 +30,8 @@ pub struct Policy {
     pub waits_for_sender: bool,
     /// It is open only while it is wanted, and so long after; `None`: always.
     pub linger: Option<Duration>,
-    /// What makes this stream's jitter differ from another's.
-    pub seed: u64,
+    /// The stream, whose waits differ from another's.
+    pub who: String,
 }
 
 /// What happened.
@@ -350,30 +346,12 @@ impl Sessions {
         if self.policy.waits_for_sender && self.failures == 1 {
             return LISTEN_AGAIN;
         }
-        let interval = Duration::from_millis(retry.interval_ms);
-        let longest = Duration::from_millis(retry.max_interval_ms).max(interval);
-        let wait = match retry.backoff {
+        match state {
             // Cameras lock an account after a few wrong passwords.
-            _ if state == SourceState::Refused => longest,
-            Backoff::Fixed => interval,
-            Backoff::Exponential => {
-                let doublings = self.failures.saturating_sub(1).min(16);
-                interval.saturating_mul(1 << doublings).min(longest)
-            }
-        };
-        let part = wait / u32::try_from(JITTER_PART).unwrap_or(1);
-        let random = scramble(self.policy.seed.wrapping_add(u64::from(self.failures)));
-        wait + part
-            .mul_f64(f64::from(u32::try_from(random >> 32).unwrap_or(0)) / f64::from(u32::MAX))
+            SourceState::Refused => retry.wait_refused(self.failures, &self.policy.who),
+            _ => retry.wait(self.failures, &self.policy.who),
+        }
     }
-}
-
-/// `SplitMix64` (Steele, Lea and Flood, 2014): spreads a seed over all bits.
-fn scramble(seed: u64) -> u64 {
-    let mut bits = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^ (bits >> 31)
 }
 
 fn seconds(duration: Duration) -> String {

@@ -160,27 +160,3 @@ pub enum SrtMode {
     /// This end waits for the sender.
     Listener,
 }
-
-/// When and how often a lost source is tried again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RetrySpec {
-    /// Consecutive failures before the source is given up; `None`: never.
-    pub attempts: Option<u32>,
-    /// Wait before the first retry, in milliseconds.
-    pub interval_ms: u64,
-    /// How the wait grows.
-    pub backoff: Backoff,
-    /// How far it grows; and the wait after each refusal, so that no account is locked by
-    /// passwords that are tried too often.
-    pub max_interval_ms: u64,
-}
-
-/// How the wait between retries grows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Backoff {
-    /// It does not.
-    Fixed,
-    /// It doubles each time, up to `max_interval_ms`.
-    Exponential,
-}

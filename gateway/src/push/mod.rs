@@ -17,7 +17,6 @@
 
 mod call;
 mod pipeline;
-mod retry;
 
 use std::fmt;
 use std::time::Duration;
@@ -218,7 +217,7 @@ impl Life {
                 self.tell(State::Gone, &reason);
                 return;
             }
-            let wait = retry::wait(retry, self.failures, &self.public);
+            let wait = retry.wait(self.failures, &self.public);
             let seconds = wait.as_secs_f32();
             self.tell(state, &format!("{reason}; trying again in {seconds:.1} s"));
             tokio::time::sleep(wait).await;

@@ -1,5 +1,7 @@
 //! The state machine with a clock of its own.
 
+use contract::spec::Backoff;
+
 use super::*;
 
 const SECOND: u64 = 1_000_000_000;
@@ -22,7 +24,7 @@ impl Fake {
             no_frame_timeout: Some(Duration::from_secs(3)),
             waits_for_sender: false,
             linger: None,
-            seed: 7,
+            who: "yard".to_owned(),
         })
     }
 
@@ -143,7 +145,7 @@ fn streams_do_not_wait_alike() {
     let mut waits: Vec<_> = (0..20)
         .map(|seed| {
             let mut fake = Fake::camera(None, Backoff::Fixed);
-            fake.sessions.policy.seed = seed;
+            fake.sessions.policy.who = format!("cam-{seed}");
             fake.lose();
             format!("{:.2}", fake.wait().0)
         })
@@ -213,7 +215,7 @@ fn a_file_ends_and_is_not_tried_again() {
             no_frame_timeout: None,
             waits_for_sender: false,
             linger: None,
-            seed: 0,
+            who: "yard".to_owned(),
         })
     };
     let mut ended = file();
