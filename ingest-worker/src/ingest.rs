@@ -21,6 +21,7 @@ use crate::output::Output;
 use crate::pipeline::{Next, Pipeline, Plan, SINK_BUFFERS};
 use crate::reconfigure::motion_of;
 use crate::session::{Action, Event, Policy, Reason, Sessions};
+use crate::sources::mosaic::Tiles;
 use crate::sources::publish::Intake;
 use crate::timeline::Timeline;
 use crate::transport::Transport;
@@ -60,7 +61,8 @@ pub fn run(spec: WorkerSpec, control: Control) -> Result<(), Failure> {
     let bus = bus.map_err(|error| Failure::failed(error.to_string()))?;
     let output = Output::open(&bus, &ingest, spec.incarnation)?;
     let intake = open_intake(&bus, &ingest, &output, spec.incarnation)?;
-    let mut worker = Ingest::new(ingest, name, control, output, intake);
+    let tiles = open_tiles(&bus, &ingest, spec.incarnation)?;
+    let mut worker = Ingest::new(ingest, name, control, output, (intake, tiles));
     let ended = worker.capture();
     if let Some(pipeline) = worker.pipeline.take() {
         worker.closing.push(close(pipeline));
@@ -93,6 +95,15 @@ fn open_intake(
         .map_err(|error| Failure::failed(error.to_string()))
 }
 
+/// What the members of a mosaic give, where the source is that.
+fn open_tiles(bus: &Bus, spec: &IngestSpec, incarnation: u32) -> Result<Option<Tiles>, Failure> {
+    let SourceSpec::Mosaic(mosaic) = &spec.source else {
+        return Ok(None);
+    };
+    let tiles = Tiles::open(bus, &spec.stream, mosaic, incarnation);
+    tiles.map(Some).map_err(Failure::failed)
+}
+
 struct Ingest {
     spec: IngestSpec,
     name: String,
@@ -100,6 +111,7 @@ struct Ingest {
     control: Control,
     output: Output,
     intake: Option<Intake>,
+    tiles: Option<Tiles>,
     sessions: Sessions,
     timeline: Timeline,
     pipeline: Option<Pipeline>,
@@ -125,7 +137,7 @@ impl Ingest {
         name: String,
         control: Control,
         output: Output,
-        intake: Option<Intake>,
+        (intake, tiles): (Option<Intake>, Option<Tiles>),
     ) -> Self {
         let nature = Nature::of(&spec.source);
         let mut hasher = DefaultHasher::new();
@@ -150,6 +162,7 @@ impl Ingest {
             control,
             output,
             intake,
+            tiles,
             sessions: Sessions::new(policy),
             timeline: Timeline::new(0),
             pipeline: None,
@@ -283,6 +296,7 @@ impl Ingest {
             bound: self.spec.frames.size,
             size: self.size,
             intake: self.intake.clone(),
+            tiles: self.tiles.clone(),
         };
         self.discontinuity = counters.published > 0;
         self.output.book().update(|book| book.sessions += 1);

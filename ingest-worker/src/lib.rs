@@ -22,8 +22,11 @@
 //! | [`timeline`] | strictly increasing event time: pure |
 //! | [`output`] | the bus and the book |
 //! | [`reconfigure`] | what of a spec can change while frames flow: pure |
+//! | `canvas` | the picture of a mosaic: pure |
+//! | `reference` | when a picture was captured that was not captured here |
 //! | [`location`] | addresses without their passwords |
 
+mod canvas;
 mod conversion;
 pub mod decoder;
 mod description;
@@ -38,6 +41,7 @@ mod nature;
 pub mod output;
 pub mod pipeline;
 pub mod reconfigure;
+mod reference;
 pub mod session;
 mod sources;
 pub mod timeline;

@@ -24,6 +24,7 @@ use crate::decoder::DecoderInfo;
 use crate::diagnosis;
 use crate::fault::{Fault, Kind};
 use crate::location::Location;
+use crate::sources::mosaic::Tiles;
 use crate::sources::publish::Intake;
 use crate::sources::srt::Senders;
 use crate::sources::{self, Site};
@@ -44,6 +45,8 @@ pub struct Plan {
     pub size: Option<PixelSize>,
     /// What senders publish, where the source is that.
     pub intake: Option<Intake>,
+    /// What the members of a mosaic give, where the source is that.
+    pub tiles: Option<Tiles>,
 }
 
 /// What is known of the pictures of a session.
@@ -389,6 +392,7 @@ fn follows_clock(source: &SourceSpec) -> bool {
         | SourceSpec::Udp { .. }
         | SourceSpec::Publish { .. }
         | SourceSpec::Device { .. }
+        | SourceSpec::Mosaic(_)
         | SourceSpec::Test { .. } => false,
     }
 }

@@ -9,9 +9,10 @@ use contract::findings::Finds;
 use contract::geometry::PixelSize;
 use contract::name::{ModelName, RunId, StreamName, WorkerId};
 use contract::spec::{
-    AcceptSpec, BusSpec, DepthView, FrameServiceSpec, GatewaySpec, GatewayStreamSpec, InferSpec,
-    InferStreamSpec, IngestSpec, IntakeSpec, OnDemandSpec, OverlaySpec, Protocol, QueuePolicy,
-    RenderCropsSpec, RenderModelSpec, RenderSpec, Role, RuleSource, WorkerSpec,
+    AcceptSpec, BusSpec, CaptionSpec, DepthView, FrameServiceSpec, GatewaySpec, GatewayStreamSpec,
+    InferSpec, InferStreamSpec, IngestSpec, IntakeSpec, OnDemandSpec, OverlaySpec, Protocol,
+    QueuePolicy, RenderCropsSpec, RenderModelSpec, RenderSpec, Role, RuleSource, TileSpec,
+    WorkerSpec,
 };
 use frame_bus::budget;
 
@@ -179,7 +180,9 @@ impl Planner<'_> {
         let consumers = infer.chain([WorkerId::Render(name.clone())]).collect();
         let spec = IngestSpec {
             stream: name.clone(),
-            source: stream.source.spec(),
+            source: stream.source.spec(stream.size, |member| {
+                self.book(member, Part::Mosaic(name.clone()))
+            }),
             retry: stream.retry.spec(),
             no_frame_timeout_ms: millis(stream.no_frame_timeout),
             on_demand: stream.on_demand.map(|linger| OnDemandSpec {
@@ -321,6 +324,8 @@ impl Planner<'_> {
             rules: rules.map(|rules| rules.source.clone()),
             labels: stream.labels.clone(),
             overlay: self.overlay(stream),
+            captions: captions(stream),
+            tiles: self.tiles(name),
             encode: stream.encode.as_ref().map(|encode| encode.spec()),
             record: stream.outputs.record.as_ref().map(RecordConfig::spec),
             restream: stream.outputs.is_streamed(),
@@ -331,6 +336,21 @@ impl Planner<'_> {
             worker: WorkerId::Render(name.clone()),
             role: Role::Render(spec),
         }
+    }
+
+    /// The mosaics that a stream is in, and what they want of it.
+    fn tiles(&self, name: &StreamName) -> Vec<TileSpec> {
+        let tile = |(mosaic, stream): (&StreamName, &StreamConfig)| {
+            let config = stream.source.mosaic()?;
+            config.members.contains(name).then_some(())?;
+            Some(TileSpec {
+                mosaic: mosaic.clone(),
+                size: config.grid(stream.size)?.tile(),
+                fps: config.fps,
+                book: self.book(name, Part::Tiles(mosaic.clone())),
+            })
+        };
+        self.config.streams.iter().filter_map(tile).collect()
     }
 
     fn gateway(&self) -> Option<PlannedWorker> {
@@ -404,6 +424,7 @@ impl Planner<'_> {
             let uses = Uses {
                 frames: stream.infer.clone(),
                 crops: crop_models(stream),
+                tiles: members(stream).to_vec(),
             };
             (name.clone(), uses)
         };
@@ -467,7 +488,9 @@ impl Planner<'_> {
         } else {
             0
         };
-        frames + results + asked + packets + chunks
+        let tiles = self.tiles(name);
+        let tiles: u64 = tiles.iter().map(|tile| budget::tile_bytes(tile.size)).sum();
+        frames + results + asked + packets + chunks + tiles
     }
 
     fn book_ids(&self) -> Vec<BookId> {
@@ -480,6 +503,9 @@ impl Planner<'_> {
             parts.push(Part::Render);
             parts.extend((stream.outputs.is_streamed()).then_some(Part::Gateway));
             parts.extend(stream.source.is_published().then_some(Part::Intake));
+            for tile in self.tiles(name) {
+                parts.extend([Part::Tiles(tile.mosaic.clone()), Part::Mosaic(tile.mosaic)]);
+            }
             let stream = name.clone();
             parts.into_iter().map(move |part| BookId {
                 stream: stream.clone(),
@@ -504,6 +530,18 @@ fn paths(stream: &StreamConfig) -> BTreeMap<Protocol, String> {
     served
         .map(|(protocol, mount)| (*protocol, mount.to_string()))
         .collect()
+}
+
+/// The streams that are in it, where it is a mosaic.
+fn members(stream: &StreamConfig) -> &[StreamName] {
+    let mosaic = stream.source.mosaic();
+    mosaic.map_or(&[], |mosaic| &mosaic.members)
+}
+
+/// Their names in the picture.
+fn captions(stream: &StreamConfig) -> Vec<CaptionSpec> {
+    let mosaic = stream.source.mosaic();
+    mosaic.map_or_else(Vec::new, |mosaic| mosaic.captions(stream.size))
 }
 
 /// The heights of its smaller encodes.

@@ -18,6 +18,7 @@ mod file;
 mod http;
 mod images;
 mod local;
+pub(crate) mod mosaic;
 pub(crate) mod publish;
 mod rtmp;
 mod rtsp;
@@ -45,6 +46,7 @@ pub(crate) fn kind(source: &SourceSpec) -> Kind {
         SourceSpec::Udp { .. } => Kind::Udp,
         SourceSpec::Publish { .. } => Kind::Publish,
         SourceSpec::Device { .. } => Kind::Device,
+        SourceSpec::Mosaic(_) => Kind::Mosaic,
         SourceSpec::Test { .. } => Kind::Pattern,
     }
 }
@@ -93,6 +95,11 @@ pub(crate) fn add(
         }
         SourceSpec::Device { path, size, fps } => {
             local::add_device(site, conversion, path, *size, *fps)
+        }
+        SourceSpec::Mosaic(spec) => {
+            let tiles = plan.tiles.as_ref();
+            let tiles = tiles.ok_or_else(|| internal("the source has no tiles"))?;
+            mosaic::add(site, &conversion, spec, tiles)
         }
         SourceSpec::Test { .. } => local::add_pattern(site, &conversion, plan),
     }

@@ -305,6 +305,8 @@ fn render_spec(root: &Root, policy: QueuePolicy) -> RenderSpec {
             depth: DepthView::Off,
             near: NearValues::Large,
         },
+        captions: Vec::new(),
+        tiles: Vec::new(),
         encode: Some(EncodeSpec {
             preset: "ultrafast".to_owned(),
             bitrate_kbps: 500,
