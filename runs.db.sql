@@ -290,7 +290,7 @@ CREATE INDEX best_shots_by_track ON best_shots (run, stream, track);
 CREATE TABLE ledgers (
     run              TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
     stream           TEXT NOT NULL,
-    book             TEXT NOT NULL,             -- intake | ingest | infer:MODEL | render | crops:MODEL | infer-crops:MODEL | gateway
+    book             TEXT NOT NULL,             -- intake | ingest | infer:MODEL | render | crops:MODEL | infer-crops:MODEL | gateway | tiles:MOSAIC | mosaic:MOSAIC
     counter          TEXT NOT NULL,
     value            INTEGER NOT NULL,
     PRIMARY KEY (run, stream, book, counter)
@@ -483,7 +483,7 @@ sides (run, stream, book, equation, come_in, gone_out) AS (
              WHEN consumer.book LIKE 'infer-crops:%' THEN substr(consumer.book, length('infer-') + 1)
              ELSE 'ingest' END
      AND producer.counter = CASE consumer.book WHEN 'gateway' THEN 'encoded' ELSE 'published' END
-    WHERE consumer.book NOT IN ('ingest', 'intake')
+    WHERE consumer.book NOT IN ('ingest', 'intake') AND consumer.book NOT LIKE 'mosaic:%'
       AND consumer.counter IN ('received', 'overflowed', 'lost_in_transit')
     GROUP BY consumer.run, consumer.stream, consumer.book
     UNION ALL
@@ -546,6 +546,31 @@ sides (run, stream, book, equation, come_in, gone_out) AS (
            sum(value) FILTER (WHERE counter = 'published'),
            sum(value) FILTER (WHERE counter IN ('answered', 'skipped', 'expired', 'lost'))
     FROM ledgers WHERE book LIKE 'crops:%' GROUP BY run, stream, book
+    UNION ALL
+    SELECT run, stream, book,
+           'due = published + dropped',
+           sum(value) FILTER (WHERE counter = 'due'),
+           sum(value) FILTER (WHERE counter IN ('published', 'dropped_no_slot', 'dropped_unscaled'))
+    FROM ledgers WHERE book LIKE 'tiles:%' GROUP BY run, stream, book
+    UNION ALL
+    SELECT consumer.run, consumer.stream, consumer.book,
+           'published = received + overflowed + passed_over',
+           max(producer.value),
+           sum(consumer.value)
+    FROM ledgers AS consumer
+    JOIN ledgers AS producer
+      ON producer.run = consumer.run AND producer.stream = consumer.stream
+     AND producer.book = 'tiles:' || substr(consumer.book, length('mosaic:') + 1)
+     AND producer.counter = 'published'
+    WHERE consumer.book LIKE 'mosaic:%'
+      AND consumer.counter IN ('received', 'overflowed', 'passed_over')
+    GROUP BY consumer.run, consumer.stream, consumer.book
+    UNION ALL
+    SELECT run, stream, book,
+           'received = shown + overtaken + stale + invalid',
+           sum(value) FILTER (WHERE counter = 'received'),
+           sum(value) FILTER (WHERE counter IN ('shown', 'overtaken', 'stale', 'invalid'))
+    FROM ledgers WHERE book LIKE 'mosaic:%' GROUP BY run, stream, book
     UNION ALL
     SELECT run, stream, book,
            'received = forwarded + unwatched + dropped + lost',

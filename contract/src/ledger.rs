@@ -6,6 +6,7 @@
 //! `lost…` by [`IngestCounters::settle`] and its siblings, and only then.
 
 mod counters;
+mod tiles;
 
 use std::fmt;
 
@@ -14,6 +15,8 @@ use serde::{Deserialize, Serialize};
 pub use counters::{
     CropCounters, GatewayCounters, InferCounters, IngestCounters, IntakeCounters, RenderCounters,
 };
+
+pub use tiles::{MosaicCounters, TileCounters, TileLedger};
 
 use counters::no_more;
 
@@ -88,6 +91,8 @@ pub struct StreamLedger {
     pub render: RenderCounters,
     /// What was cut out of frames, by model. A crop is no frame: it enters no sum of frames.
     pub crops: Vec<CropLedger>,
+    /// What it gave to mosaics, by mosaic. A tile is no frame either.
+    pub tiles: Vec<TileLedger>,
 }
 
 impl StreamLedger {
@@ -107,6 +112,7 @@ impl StreamLedger {
             )?;
         }
         self.crops.iter().try_for_each(CropLedger::check)?;
+        self.tiles.iter().try_for_each(TileLedger::check)?;
         self.render.check()?;
         no_more(
             "access units published = received by render + overflowed + lost + in flight",
@@ -143,7 +149,8 @@ impl StreamLedger {
         let crops: u64 = self.crops.iter().map(CropLedger::in_flight).sum();
         let files = self.render.shots_in_flight() + self.render.recording_in_flight();
         let units = self.ingest.units.saturating_sub(self.render.units_next);
-        let in_flight = self.in_flight() + crops + files + units;
+        let tiles: u64 = self.tiles.iter().map(TileLedger::in_flight).sum();
+        let in_flight = self.in_flight() + crops + files + units + tiles;
         if in_flight == 0 {
             return Ok(());
         }
@@ -214,6 +221,7 @@ mod tests {
                     ..Default::default()
                 },
             }],
+            tiles: Vec::new(),
         }
     }
 

@@ -14,6 +14,7 @@ pub mod findings;
 pub mod geometry;
 pub mod latency;
 pub mod ledger;
+pub mod mosaic;
 pub mod motion;
 pub mod name;
 pub mod push;

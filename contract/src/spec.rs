@@ -6,6 +6,7 @@
 mod backend;
 mod family;
 mod gateway;
+mod mosaic;
 mod overlay;
 mod privacy;
 mod retry;
@@ -26,6 +27,7 @@ pub use family::{ColourOrder, InputSpec, ModelFamily};
 pub use gateway::{
     AcceptSpec, GatewaySpec, GatewayStreamSpec, IntakeSpec, Protocol, PushSpec, quality_name,
 };
+pub use mosaic::{CaptionSpec, MosaicMemberSpec, MosaicSpec, TileSpec};
 pub use overlay::{ColourBy, DepthView, NearValues, OverlaySpec};
 pub use privacy::{Hiding, PrivacySpec};
 pub use retry::{Backoff, RetrySpec};
@@ -281,6 +283,10 @@ pub struct RenderSpec {
     pub privacy: Option<PrivacySpec>,
     /// What is drawn.
     pub overlay: OverlaySpec,
+    /// The names of the tiles, where the stream is a mosaic.
+    pub captions: Vec<CaptionSpec>,
+    /// The mosaics that the stream is in.
+    pub tiles: Vec<TileSpec>,
     /// Encoder settings; `None`: nothing is drawn or encoded.
     pub encode: Option<EncodeSpec>,
     /// Outputs get the source's own access units, and `encode` is `None`.

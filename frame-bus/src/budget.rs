@@ -17,6 +17,7 @@ use crate::findings;
 use crate::frames::{LOANED_MAX, SLOT_ALIGNMENT};
 use crate::packets::{PACKETS_DEPTH, packet_bytes_max};
 use crate::results::RESULTS_DEPTH;
+use crate::tiles::TILES_DEPTH;
 
 /// Where POSIX shared memory lies.
 pub const SHARED_MEMORY: &str = "/dev/shm";
@@ -59,6 +60,14 @@ pub fn chunk_bytes() -> u64 {
     // Two subscribers with full queues, what is kept for one that comes later, and one being made.
     let slots = 2 * (CHUNKS_DEPTH as u64 + 2) + CHUNKS_DEPTH as u64 + 1;
     slots * (CHUNK_BYTES_MAX as u64 + 64) + SERVICE_BYTES
+}
+
+/// Bytes the tiles of one member of a mosaic can take at most.
+#[must_use]
+pub fn tile_bytes(size: PixelSize) -> u64 {
+    // Two subscribers with full queues that hold one each, and one being made.
+    let slots = 2 * (TILES_DEPTH as u64 + 2) + 1;
+    slots * (I420Layout::of(size).bytes as u64 + 64) + SERVICE_BYTES
 }
 
 /// Checks that so many bytes are free where shared memory lies.

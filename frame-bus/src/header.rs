@@ -10,6 +10,11 @@ use iceoryx2::prelude::ZeroCopySend;
 
 use crate::error::BusError;
 
+mod tile;
+
+pub(crate) use tile::TileHeader;
+pub use tile::TileStamp;
+
 /// Says "this was written by a Sluice of this layout".
 const MAGIC: u32 = 0x534c_4336;
 

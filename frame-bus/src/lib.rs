@@ -11,6 +11,7 @@
 //! | `results/<stream>/<model>` | infer | render | detections of a frame, or why there are none |
 //! | `packets/<stream>`, with qualities `packets/<stream>/<rungs>` | render | gateway | one encoded access unit |
 //! | `pushed/<stream>` | gateway | ingest | a chunk of what a sender publishes |
+//! | `tiles/<mosaic>/<stream>` | render | ingest of the mosaic | a small picture |
 //! | `wake/<worker>` | anyone | that worker | nothing: "look at your queues" |
 //! | `taken/<stream>` | consumers | ingest | under `wait`: "there is room again" |
 //! | `seen/<stream>` | consumers | ingest | "I have seen the stream begin", "... end" |
@@ -30,6 +31,7 @@ mod packets;
 mod results;
 mod sequence;
 pub mod supervision;
+mod tiles;
 mod wake;
 
 pub use book::{BookReader, BookWriter};
@@ -37,8 +39,11 @@ pub use bus::Bus;
 pub use chunks::{CHUNK_BYTES_MAX, Chunk, ChunkPublisher, ChunkSubscriber, IncomingChunk};
 pub use error::BusError;
 pub use frames::{Frame, FrameLoan, FramePublisher, FrameSubscriber, Incoming, Interrupter};
-pub use header::{ChunkStamp, ColourMatrix, CudaSlot, FrameStamp, MemoryKind, PacketStamp};
+pub use header::{
+    ChunkStamp, ColourMatrix, CudaSlot, FrameStamp, MemoryKind, PacketStamp, TileStamp,
+};
 pub use packets::{IncomingPacket, Packet, PacketPublisher, PacketSubscriber};
 pub use results::{FrameResult, Outcome, ResultBody, ResultPublisher, ResultSubscriber};
 pub use sequence::{Arrival, Arrivals};
+pub use tiles::{IncomingTile, Tile, TileLoan, TilePublisher, TileSubscriber};
 pub use wake::{Listener, Waker};

@@ -14,8 +14,9 @@ use frame_bus::supervision::Root;
 use frame_bus::{
     Arrivals, Bus, BusError, CHUNK_BYTES_MAX, ChunkPublisher, ChunkStamp, ChunkSubscriber,
     ColourMatrix, Frame, FramePublisher, FrameStamp, FrameSubscriber, Incoming, IncomingChunk,
-    IncomingPacket, Listener, Outcome, PacketPublisher, PacketStamp, PacketSubscriber, ResultBody,
-    ResultPublisher, ResultSubscriber, Waker,
+    IncomingPacket, IncomingTile, Listener, Outcome, PacketPublisher, PacketStamp,
+    PacketSubscriber, ResultBody, ResultPublisher, ResultSubscriber, TilePublisher, TileStamp,
+    TileSubscriber, Waker,
 };
 
 const SIZE: PixelSize = PixelSize {
@@ -344,6 +345,59 @@ fn chunks_wait_for_who_comes_late_and_the_oldest_go() {
     assert_eq!((kept.len(), &kept[0][..]), (128, "76"));
     let too_large = vec![0; CHUNK_BYTES_MAX + 1];
     let refused = publisher.publish(&stamp(204), &too_large);
+    assert!(matches!(refused, Err(BusError::TooLarge { .. })));
+}
+
+/// The numbers of the tiles that have come; each is filled with its own.
+fn tiles(subscriber: &mut TileSubscriber) -> Vec<u64> {
+    std::iter::from_fn(|| subscriber.receive().expect("received"))
+        .map(|incoming| {
+            let IncomingTile::Tile(tile) = incoming else {
+                panic!("{incoming:?}");
+            };
+            let number = tile.stamp().sequence_number;
+            assert_eq!((tile.epoch(), tile.stamp().captured_ns), (3, number * 7));
+            assert_eq!(tile.payload().len(), tile.layout().bytes);
+            assert!(tile.payload().iter().all(|byte| u64::from(*byte) == number));
+            number
+        })
+        .collect()
+}
+
+#[test]
+fn of_tiles_the_newest_stay_and_nobody_is_waited_for() {
+    let fixture = fixture();
+    let [mosaic, member] = ["wall", "yard"].map(|name| name.parse().expect("a name"));
+    let publisher = TilePublisher::open(&fixture.bus, &mosaic, &member, SIZE, 3);
+    let publisher = publisher.expect("a publisher");
+    let publish = |number: u64, size: PixelSize| {
+        let mut loan = publisher.loan(size).expect("sized").expect("a free slot");
+        loan.payload_mut().fill(number.to_le_bytes()[0]);
+        let stamp = TileStamp {
+            sequence_number: number,
+            captured_ns: number * 7,
+        };
+        publisher.publish(loan, &stamp).expect("published");
+    };
+    publish(0, SIZE);
+    let mut mosaic = TileSubscriber::open(&fixture.bus, &mosaic, &member).expect("a mosaic");
+    assert!(
+        tiles(&mut mosaic).is_empty(),
+        "what was before it is not kept"
+    );
+    let smaller = PixelSize {
+        width: 16,
+        height: 10,
+    };
+    publish(1, smaller);
+    assert_eq!(tiles(&mut mosaic), [1]);
+    (2..50).for_each(|number| publish(number, SIZE));
+    assert_eq!(tiles(&mut mosaic), [48, 49]);
+    let larger = PixelSize {
+        width: 66,
+        height: 48,
+    };
+    let refused = publisher.loan(larger);
     assert!(matches!(refused, Err(BusError::TooLarge { .. })));
 }
 

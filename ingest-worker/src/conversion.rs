@@ -27,7 +27,7 @@ impl Conversion {
         plan: &Plan,
         findings: &Shared,
     ) -> Result<Self, Fault> {
-        match &plan.passthrough {
+        match &plan.ports.passthrough {
             Some(passthrough) if !passthrough.is_decoded() => {
                 Self::add_coded(pipeline, sink, findings)
             }

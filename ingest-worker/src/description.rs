@@ -19,6 +19,7 @@ pub(crate) fn source_name(source: &SourceSpec) -> Result<String, String> {
         SourceSpec::Publish { path } => format!("publish:{path}"),
         SourceSpec::Device { path, .. } => format!("v4l2:{}", path.display()),
         SourceSpec::Test { pattern, .. } => format!("test:{pattern}"),
+        SourceSpec::Mosaic(mosaic) => format!("a mosaic of {} streams", mosaic.members.len()),
         SourceSpec::Udp { address, port, .. } => {
             let address = address.map(|address| address.to_string());
             format!("udp://{}:{port}", address.unwrap_or_default())

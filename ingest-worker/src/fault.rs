@@ -49,13 +49,15 @@ pub enum Kind {
     Publish,
     /// Reading a video device.
     Device,
+    /// Putting pictures of other streams together.
+    Mosaic,
 }
 
 impl Kind {
     /// What is wrong with it may be right a minute later.
     #[must_use]
     pub fn is_live(self) -> bool {
-        !matches!(self, Self::File | Self::Pattern)
+        !matches!(self, Self::File | Self::Pattern | Self::Mosaic)
     }
 }
 

@@ -18,11 +18,11 @@ use crate::description::{describe, description, source_name, time_of_frame};
 use crate::fault::Fault;
 use crate::nature::Nature;
 use crate::output::Output;
-use crate::passthrough::{Passthrough, Skip};
+use crate::passthrough::Skip;
 use crate::pipeline::{Next, Pipeline, Plan, SINK_BUFFERS};
+use crate::ports::Ports;
 use crate::reconfigure::motion_of;
 use crate::session::{Action, Event, Policy, Reason, Sessions};
-use crate::sources::publish::Intake;
 use crate::timeline::Timeline;
 use crate::transport::Transport;
 
@@ -60,9 +60,8 @@ pub fn run(spec: WorkerSpec, control: Control) -> Result<(), Failure> {
     let bus = Bus::open(&spec.bus, &spec.worker.to_string());
     let bus = bus.map_err(|error| Failure::failed(error.to_string()))?;
     let output = Output::open(&bus, &ingest, spec.incarnation)?;
-    let intake = open_intake(&bus, &ingest, &output, spec.incarnation)?;
-    let passthrough = open_passthrough(&bus, &ingest, &output, spec.incarnation)?;
-    let mut worker = Ingest::new(ingest, name, control, output, intake, passthrough);
+    let ports = Ports::open(&bus, &ingest, output.book(), spec.incarnation)?;
+    let mut worker = Ingest::new(ingest, name, control, output, ports);
     let ended = worker.capture();
     if let Some(pipeline) = worker.pipeline.take() {
         worker.closing.push(close(pipeline));
@@ -72,7 +71,7 @@ pub fn run(spec: WorkerSpec, control: Control) -> Result<(), Failure> {
     if !restarted {
         // Consumers must know the end also of a stream that failed for good. Access units first:
         // with its frames a stream is over.
-        if let Some(passthrough) = &worker.passthrough {
+        if let Some(passthrough) = &worker.ports.passthrough {
             let ended = passthrough.end_of_stream();
             ended.map_err(|error| Failure::failed(error.to_string()))?;
         }
@@ -84,48 +83,13 @@ pub fn run(spec: WorkerSpec, control: Control) -> Result<(), Failure> {
     ended
 }
 
-/// What senders publish, where the source is that.
-fn open_intake(
-    bus: &Bus,
-    spec: &IngestSpec,
-    output: &Output,
-    incarnation: u32,
-) -> Result<Option<Intake>, Failure> {
-    let SourceSpec::Publish { .. } = spec.source else {
-        return Ok(None);
-    };
-    let intake = Intake::open(bus, &spec.stream, output.book().clone(), incarnation);
-    intake
-        .map(Some)
-        .map_err(|error| Failure::failed(error.to_string()))
-}
-
-/// The way of the source's own access units, where these are wanted.
-fn open_passthrough(
-    bus: &Bus,
-    spec: &IngestSpec,
-    output: &Output,
-    incarnation: u32,
-) -> Result<Option<Passthrough>, Failure> {
-    let Some(wanted) = &spec.passthrough else {
-        return Ok(None);
-    };
-    let clocked = Nature::of(&spec.source).clocked;
-    let book = output.book().clone();
-    let opened = Passthrough::open(bus, &spec.stream, wanted, book, (clocked, incarnation));
-    opened
-        .map(Some)
-        .map_err(|error| Failure::failed(error.to_string()))
-}
-
 struct Ingest {
     spec: IngestSpec,
     name: String,
     nature: Nature,
     control: Control,
     output: Output,
-    intake: Option<Intake>,
-    passthrough: Option<Passthrough>,
+    ports: Ports,
     sessions: Sessions,
     timeline: Timeline,
     pipeline: Option<Pipeline>,
@@ -146,14 +110,7 @@ struct Ingest {
 }
 
 impl Ingest {
-    fn new(
-        spec: IngestSpec,
-        name: String,
-        control: Control,
-        output: Output,
-        intake: Option<Intake>,
-        passthrough: Option<Passthrough>,
-    ) -> Self {
+    fn new(spec: IngestSpec, name: String, control: Control, output: Output, ports: Ports) -> Self {
         let nature = Nature::of(&spec.source);
         let no_frame_timeout = Duration::from_millis(spec.no_frame_timeout_ms);
         let policy = Policy {
@@ -174,8 +131,7 @@ impl Ingest {
             nature,
             control,
             output,
-            intake,
-            passthrough,
+            ports,
             sessions: Sessions::new(policy),
             timeline: Timeline::new(0),
             pipeline: None,
@@ -241,7 +197,7 @@ impl Ingest {
         };
         match pipeline.next(TURN) {
             Next::Sample(sample) => {
-                let taken = match &self.passthrough {
+                let taken = match &self.ports.passthrough {
                     Some(passthrough) if !passthrough.is_decoded() => {
                         let time_ns = pipeline.time_ns(&sample, self.nature.clocked);
                         match passthrough.publish(&sample, time_ns) {
@@ -322,10 +278,9 @@ impl Ingest {
             resume_at: taken(&counters),
             bound: self.spec.frames.size,
             size: self.size,
-            intake: self.intake.clone(),
-            passthrough: self.passthrough.clone(),
+            ports: self.ports.clone(),
         };
-        if let Some(passthrough) = &self.passthrough {
+        if let Some(passthrough) = &self.ports.passthrough {
             passthrough.begin_session();
         }
         self.discontinuity = counters.published > 0;
@@ -381,7 +336,7 @@ impl Ingest {
         };
         let begin_ns = time_of_frame(taken, fps).unwrap_or(0);
         self.timeline = Timeline::new(begin_ns);
-        if let Some(passthrough) = &self.passthrough {
+        if let Some(passthrough) = &self.ports.passthrough {
             passthrough.go_on_at(begin_ns);
         }
         Ok(true)
@@ -410,7 +365,7 @@ impl Ingest {
     /// What is before this time, and so many, were taken in an earlier life.
     fn skip(&mut self, before_ns: u64, frames: u64) {
         (self.skip_before_ns, self.skip_frames) = (before_ns, frames);
-        if let Some(passthrough) = &self.passthrough {
+        if let Some(passthrough) = &self.ports.passthrough {
             passthrough.skip(Skip {
                 before_ns,
                 units: frames,
@@ -453,7 +408,7 @@ impl Ingest {
         if !self.nature.clocked {
             self.timeline.begin_again();
         }
-        if let Some(passthrough) = &self.passthrough {
+        if let Some(passthrough) = &self.ports.passthrough {
             passthrough.begin_again();
         }
         let sought = self
@@ -626,7 +581,7 @@ impl Ingest {
         }
         if let Some(interval_ns) = time_of_frame(1, info.fps) {
             self.timeline.set_interval(interval_ns);
-            if let Some(passthrough) = &self.passthrough {
+            if let Some(passthrough) = &self.ports.passthrough {
                 passthrough.set_interval(interval_ns);
             }
         }

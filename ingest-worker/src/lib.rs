@@ -22,9 +22,13 @@
 //! | [`timeline`] | strictly increasing event time: pure |
 //! | [`output`] | the bus and the book |
 //! | [`passthrough`] | the source's own access units, undecoded |
+//! | [`ports`] | what goes between this worker and others beside frames |
 //! | [`reconfigure`] | what of a spec can change while frames flow: pure |
+//! | `canvas` | the picture of a mosaic: pure |
+//! | `reference` | when a picture was captured that was not captured here |
 //! | [`location`] | addresses without their passwords |
 
+mod canvas;
 mod conversion;
 pub mod decoder;
 mod description;
@@ -39,7 +43,9 @@ mod nature;
 pub mod output;
 pub mod passthrough;
 pub mod pipeline;
+pub mod ports;
 pub mod reconfigure;
+mod reference;
 pub mod session;
 mod sources;
 pub mod timeline;

@@ -60,6 +60,7 @@ impl Location {
             | SourceSpec::Udp { .. }
             | SourceSpec::Publish { .. }
             | SourceSpec::Device { .. }
+            | SourceSpec::Mosaic(_)
             | SourceSpec::Test { .. } => Ok(None),
         }
     }

@@ -57,6 +57,11 @@ impl Nature {
                 SrtMode::Listener => listener,
             },
             SourceSpec::Udp { .. } | SourceSpec::Publish { .. } => listener,
+            // It is always there, and told when it ends.
+            SourceSpec::Mosaic(_) => Self {
+                camera: false,
+                ..camera
+            },
             SourceSpec::Test { pace, .. } => Self {
                 camera: false,
                 waits_for_sender: false,

@@ -24,6 +24,7 @@ use worker::{Control, Failure};
 
 use crate::frame::Decoded;
 use crate::motion::MotionDetector;
+use crate::reference;
 
 /// How often a worker that waits for room says that it is alive, and listens for orders.
 const WAITING_TURN: Duration = Duration::from_millis(200);
@@ -132,7 +133,9 @@ impl Output {
         pts_ns: u64,
         discontinuity: bool,
     ) -> Result<(), Failure> {
-        let captured_ns = monotonic_ns();
+        let buffer = sample.buffer();
+        let captured_ns = buffer.and_then(reference::captured_ns);
+        let captured_ns = captured_ns.unwrap_or_else(monotonic_ns);
         self.book.update(|book| book.captured += 1);
         let decoded = Decoded::map(sample, size);
         let luma = decoded.as_ref().and_then(Decoded::luma);

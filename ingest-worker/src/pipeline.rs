@@ -33,7 +33,7 @@ use crate::diagnosis;
 use crate::fault::{Fault, Kind};
 use crate::location::Location;
 use crate::passthrough::Passthrough;
-use crate::sources::publish::Intake;
+use crate::ports::Ports;
 use crate::sources::srt::Senders;
 use crate::sources::{self, Site, Units};
 
@@ -51,10 +51,8 @@ pub struct Plan {
     pub bound: PixelSize,
     /// The size of the stream, once it is known: later sessions keep it.
     pub size: Option<PixelSize>,
-    /// What senders publish, where the source is that.
-    pub intake: Option<Intake>,
-    /// Takes the source's own access units, where these are wanted.
-    pub passthrough: Option<Passthrough>,
+    /// What goes between this worker and others beside frames.
+    pub ports: Ports,
 }
 
 /// What is known of the pictures of a session.
@@ -150,14 +148,14 @@ impl Pipeline {
             .build();
         let location = Location::of(&plan.source).map_err(Fault::Unusable)?;
         let kind = sources::kind(&plan.source);
-        let branch = plan.passthrough.as_ref().filter(|it| it.is_decoded());
+        let branch = plan.ports.passthrough.as_ref().filter(|it| it.is_decoded());
         let sync = follows_clock(&plan.source);
         let branch = branch.map(|passthrough| branch_sink(passthrough, &findings, sync));
         let site = Site {
             pipeline: &pipeline,
             findings: &findings,
             kind,
-            units: match (&plan.passthrough, &branch) {
+            units: match (&plan.ports.passthrough, &branch) {
                 (None, _) => Units::Decoded,
                 (Some(_), Some(branch)) => Units::Both(branch),
                 (Some(_), None) => Units::HandedOn,
@@ -448,6 +446,7 @@ fn follows_clock(source: &SourceSpec) -> bool {
         | SourceSpec::Udp { .. }
         | SourceSpec::Publish { .. }
         | SourceSpec::Device { .. }
+        | SourceSpec::Mosaic(_)
         | SourceSpec::Test { .. } => false,
     }
 }

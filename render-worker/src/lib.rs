@@ -30,6 +30,7 @@ mod report;
 mod shared;
 pub mod snapshot;
 mod stream;
+mod tiles;
 mod video;
 
 pub use stream::run;

@@ -101,6 +101,19 @@ fn lines(old: &RenderSpec, new: &RenderSpec) -> Vec<String> {
     note(old.privacy != new.privacy, privacy);
     note(old.overlay != new.overlay, "overlay: changed".to_owned());
     note(
+        old.captions != new.captions,
+        format!("names in the mosaic: {}", new.captions.len()),
+    );
+    let mosaics = new.tiles.iter().map(|tile| {
+        let (mosaic, size, fps) = (&tile.mosaic, tile.size, tile.fps);
+        format!("{mosaic} {size} at {fps} fps")
+    });
+    let mosaics = match &mosaics.collect::<Vec<_>>()[..] {
+        [] => "tiles: for no mosaic".to_owned(),
+        mosaics => format!("tiles: for {}", mosaics.join(", ")),
+    };
+    note(old.tiles != new.tiles, mosaics);
+    note(
         old.max_latency_ms != new.max_latency_ms,
         format!("max_latency: {} ms", new.max_latency_ms),
     );

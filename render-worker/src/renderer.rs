@@ -8,6 +8,7 @@ use contract::control::FrameRecord;
 use contract::name::WorkerId;
 use contract::spec::{RenderSpec, WorkerSpec};
 use frame_bus::{Bus, Frame, PacketPublisher, Waker};
+use gstreamer as gst;
 use worker::{Control, Failure};
 
 use crate::actions::{self, Actions};
@@ -23,6 +24,7 @@ use crate::passthrough::Passthrough;
 use crate::reconfigure::Change;
 use crate::report::FrameReports;
 use crate::shared::{Header, SharedBook, bus_failure, lock};
+use crate::tiles::Tiles;
 use crate::video::Video;
 
 /// Renders the frames of one stream.
@@ -41,6 +43,7 @@ pub(crate) struct Renderer {
     actions: Actions,
     shots: ShotWriter,
     crops: Crops,
+    tiles: Tiles,
     reports: FrameReports,
     /// Of the firings held back, those that are in the book.
     suppressed_counted: u64,
@@ -67,6 +70,8 @@ impl Renderer {
             control.clone(),
             SharedBook::clone(&book),
         )?;
+        let tiles = Tiles::open(bus.clone(), stream.clone(), &spec.tiles, worker.incarnation)
+            .map_err(Failure::failed)?;
         let passthrough = spec.passthrough.map(|_| {
             let book = SharedBook::clone(&book);
             Passthrough::open(&bus, &stream, book, worker.incarnation)
@@ -95,6 +100,7 @@ impl Renderer {
             crops: Crops::open(bus.clone(), &spec.crops, &spec.cascades, worker.incarnation)
                 .map_err(|error| bus_failure(&error))?,
             spec,
+            tiles,
             incarnation: worker.incarnation,
             bus,
             control,
@@ -195,6 +201,7 @@ impl Renderer {
         self.video.poll(now_ns)?;
         self.poll_crops(now_ns)?;
         self.crops.tick();
+        self.tiles.tick();
         let given_up = self.reports.send_due(&self.control, now_ns);
         self.count_given_up(given_up);
         Ok(())
@@ -228,6 +235,7 @@ impl Renderer {
             };
         let lanes = self.crops.prepare(&spec.crops);
         let lanes = lanes.map_err(|error| error.to_string())?;
+        let tiles = self.tiles.prepare(&spec.tiles)?;
         let mut done = Vec::new();
         if let Some(file) = change.rules {
             let generation = analysis::generation(spec.rules.as_ref());
@@ -252,7 +260,8 @@ impl Renderer {
         if self.spec.tracker != spec.tracker {
             self.analysis.set_tracker(&spec.tracker);
         }
-        if self.spec.overlay != spec.overlay {
+        self.tiles.change(&spec.tiles, tiles);
+        if self.spec.overlay != spec.overlay || self.spec.captions != spec.captions {
             self.overlay = None;
         }
         self.video.set_encode(spec.encode.clone());
@@ -317,25 +326,32 @@ impl Renderer {
             self.actions.take_frames(&shown, memory, &firings);
         })?;
         self.video.note_drawing(begin.elapsed());
+        self.tiles.give(&shown, picture.buffer(), monotonic_ns());
         let placed = self.video.place(header);
         self.actions.carry_out(firings, &mut self.video);
         self.video.push(picture, placed)
     }
 
     /// Nothing is encoded; the latency ends here, unless access units go on undrawn, and only
-    /// snapshots are drawn.
+    /// snapshots and tiles are drawn.
     fn go_on_undrawn(&mut self, header: &Header, frame: &Frame, firings: Vec<Firing>) {
+        let now_ns = monotonic_ns();
         if self.passthrough.is_none() {
-            let age_ns = monotonic_ns().saturating_sub(header.stamp.captured_ns);
+            let age_ns = now_ns.saturating_sub(header.stamp.captured_ns);
             lock(&self.book).record_latency_us(age_ns / 1000);
         }
-        if actions::wants_frame(&firings) {
+        let tiles_are_due = self.tiles.are_due(now_ns);
+        if actions::wants_frame(&firings) || tiles_are_due {
             let composition = self.composition(header);
             let mut memory = vec![0; composition.whole.bytes];
             composition.copy(frame.payload(), &mut memory);
             self.draw(header, &composition, &mut memory);
-            self.actions
-                .take_frames(&composed(header, &composition), &memory, &firings);
+            let shown = composed(header, &composition);
+            self.actions.take_frames(&shown, &memory, &firings);
+            if tiles_are_due {
+                let picture = gst::Buffer::from_mut_slice(memory);
+                self.tiles.give(&shown, &picture, now_ns);
+            }
         }
         self.actions.carry_out(firings, &mut self.video);
     }
@@ -349,7 +365,8 @@ impl Renderer {
         if self.overlay.as_ref().is_none_or(|(of, _)| *of != format) {
             let marks = self.analysis.marks(format.layout.size);
             let layers = self.spec.overlay.clone();
-            let overlay = Overlay::new(layers, composition.picture, format.matrix, &marks);
+            let mut overlay = Overlay::new(layers, composition.picture, format.matrix, &marks);
+            overlay.set_captions(&self.spec.captions);
             self.overlay = Some((format, overlay));
         }
         // First of all: whatever is drawn lies over what is hidden.

@@ -15,7 +15,7 @@ use std::time::Duration;
 use contract::latency::Histogram;
 use contract::ledger::{
     Counters, CropCounters, CropLedger, GatewayCounters, Imbalance, InferCounters, IntakeCounters,
-    StreamLedger,
+    MosaicCounters, StreamLedger, TileCounters, TileLedger,
 };
 use contract::name::{ModelName, StreamName, WorkerId};
 use frame_bus::BusError;
@@ -86,14 +86,21 @@ impl StreamBooks {
         crops.find(|crops| crops.model == model.as_str())
     }
 
-    /// How many frames, crops or access units were sent to a part so far.
+    /// The tiles in one mosaic.
+    fn tiles(&self, mosaic: &StreamName) -> Option<&TileLedger> {
+        let mut tiles = self.ledger.tiles.iter();
+        tiles.find(|tiles| tiles.mosaic == mosaic.as_str())
+    }
+
+    /// How many frames, crops, tiles or access units were sent to a part so far.
     fn sent_to(&self, part: &Part) -> u64 {
         match part {
             Part::Ingest => self.intake.as_ref().map_or(0, |intake| intake.published),
-            Part::Crops(_) | Part::Intake => 0,
+            Part::Crops(_) | Part::Intake | Part::Tiles(_) => 0,
             Part::Infer(_) | Part::Render => self.ledger.ingest.published,
             Part::InferCrops(model) => self.crops(model).map_or(0, |crops| crops.cut.published),
             Part::Gateway => self.ledger.render.encoded,
+            Part::Mosaic(mosaic) => self.tiles(mosaic).map_or(0, |tiles| tiles.sent.published),
         }
     }
 }
@@ -264,6 +271,21 @@ impl Books {
             }
         }
         for kept in of_stream() {
+            if let (Part::Mosaic(mosaic), AnyBook::Mosaic(book)) = (&kept.id.part, &kept.book) {
+                let mut taken = book.read();
+                let sent = self.tiles(stream, mosaic);
+                if kept.left {
+                    pass_over_tiles(&mut taken, sent.published);
+                }
+                let mosaic = mosaic.to_string();
+                all.ledger.tiles.push(TileLedger {
+                    mosaic,
+                    sent,
+                    taken,
+                });
+            }
+        }
+        for kept in of_stream() {
             if let AnyBook::Ingest(book) = &kept.book {
                 all.ledger.ingest = book.read();
             }
@@ -294,6 +316,16 @@ impl Books {
         match self.books.iter().find(own).map(|kept| &kept.book) {
             Some(AnyBook::Crops(book)) => book.read(),
             _ => CropCounters::default(),
+        }
+    }
+
+    fn tiles(&self, stream: &StreamName, mosaic: &StreamName) -> TileCounters {
+        let own = |kept: &&Kept| {
+            kept.id.stream == *stream && matches!(&kept.id.part, Part::Tiles(of) if of == mosaic)
+        };
+        match self.books.iter().find(own).map(|kept| &kept.book) {
+            Some(AnyBook::Tiles(book)) => book.read(),
+            _ => TileCounters::default(),
         }
     }
 
@@ -332,7 +364,13 @@ impl Books {
                 own.map_or_else(Vec::new, |crops| named(&crops.infer))
             }
             Part::Gateway => all.gateway.as_ref().map_or_else(Vec::new, named),
-            Part::Ingest | Part::Render | Part::Crops(_) | Part::Intake => kept.book.counters(),
+            Part::Mosaic(mosaic) => {
+                let own = all.tiles(mosaic);
+                own.map_or_else(Vec::new, |tiles| named(&tiles.taken))
+            }
+            Part::Ingest | Part::Render | Part::Crops(_) | Part::Intake | Part::Tiles(_) => {
+                kept.book.counters()
+            }
         }
     }
 
@@ -392,6 +430,9 @@ impl Kept {
             AnyBook::Gateway(book) if book.read().next_sequence < sent => {
                 update(book.path(), |counters| pass_over_units(counters, sent))
             }
+            AnyBook::Mosaic(book) if book.read().next_sequence < sent => {
+                update(book.path(), |counters| pass_over_tiles(counters, sent))
+            }
             _ => Ok(()),
         }
     }
@@ -410,6 +451,13 @@ fn pass_over_units(counters: &mut GatewayCounters, encoded: u64) {
     let passed = encoded.saturating_sub(counters.next_sequence);
     counters.received += passed;
     counters.unwatched += passed;
+    counters.next_sequence += passed;
+}
+
+/// Tiles of a stream that is in the mosaic no more.
+fn pass_over_tiles(counters: &mut MosaicCounters, published: u64) {
+    let passed = published.saturating_sub(counters.next_sequence);
+    counters.passed_over += passed;
     counters.next_sequence += passed;
 }
 

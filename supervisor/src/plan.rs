@@ -9,9 +9,10 @@ use contract::findings::Finds;
 use contract::geometry::PixelSize;
 use contract::name::{ModelName, RunId, StreamName, WorkerId};
 use contract::spec::{
-    AcceptSpec, BusSpec, DepthView, FrameServiceSpec, GatewaySpec, GatewayStreamSpec, InferSpec,
-    InferStreamSpec, IngestSpec, IntakeSpec, OnDemandSpec, OverlaySpec, PassthroughSpec, Protocol,
-    QueuePolicy, RenderCropsSpec, RenderModelSpec, RenderSpec, Role, RuleSource, WorkerSpec,
+    AcceptSpec, BusSpec, CaptionSpec, DepthView, FrameServiceSpec, GatewaySpec, GatewayStreamSpec,
+    InferSpec, InferStreamSpec, IngestSpec, IntakeSpec, OnDemandSpec, OverlaySpec, PassthroughSpec,
+    Protocol, QueuePolicy, RenderCropsSpec, RenderModelSpec, RenderSpec, Role, RuleSource,
+    TileSpec, WorkerSpec,
 };
 use frame_bus::budget;
 
@@ -186,7 +187,9 @@ impl Planner<'_> {
         let consumers = infer.chain([WorkerId::Render(name.clone())]).collect();
         let spec = IngestSpec {
             stream: name.clone(),
-            source: stream.source.spec(),
+            source: stream.source.spec(stream.size, |member| {
+                self.book(member, Part::Mosaic(name.clone()))
+            }),
             retry: stream.retry.spec(),
             no_frame_timeout_ms: millis(stream.no_frame_timeout),
             on_demand: stream.on_demand.map(|linger| OnDemandSpec {
@@ -194,7 +197,7 @@ impl Planner<'_> {
             }),
             motion: stream.motion.spec(),
             hardware_decoder: stream.hardware_decoder,
-            passthrough: passthrough(stream),
+            passthrough: self.passthrough(name, stream),
             frames: self.frames(name, stream),
             consumers,
             book: self.book(name, Part::Ingest),
@@ -329,8 +332,10 @@ impl Planner<'_> {
             rules: rules.map(|rules| rules.source.clone()),
             labels: stream.labels.clone(),
             overlay: self.overlay(stream),
+            captions: captions(stream),
+            tiles: self.tiles(name),
             encode: stream.encode.as_ref().map(|encode| encode.spec()),
-            passthrough: passthrough(stream),
+            passthrough: self.passthrough(name, stream),
             record: stream.outputs.record.as_ref().map(RecordConfig::spec),
             restream: stream.outputs.is_streamed(),
             store_detections: stream.store_detections,
@@ -340,6 +345,34 @@ impl Planner<'_> {
             worker: WorkerId::Render(name.clone()),
             role: Role::Render(spec),
         }
+    }
+
+    /// The mosaics that a stream is in, and what they want of it.
+    fn tiles(&self, name: &StreamName) -> Vec<TileSpec> {
+        let tile = |(mosaic, stream): (&StreamName, &StreamConfig)| {
+            let config = stream.source.mosaic()?;
+            config.members.contains(name).then_some(())?;
+            Some(TileSpec {
+                mosaic: mosaic.clone(),
+                size: config.grid(stream.size)?.tile(),
+                fps: config.fps,
+                book: self.book(name, Part::Tiles(mosaic.clone())),
+            })
+        };
+        self.config.streams.iter().filter_map(tile).collect()
+    }
+
+    /// Whether access units of the source are handed on as they are, and of what size they may be:
+    /// cameras are not asked how large their pictures are.
+    fn passthrough(&self, name: &StreamName, stream: &StreamConfig) -> Option<PassthroughSpec> {
+        let is_looked_at = !stream.infer.is_empty() || stream.rules.is_some();
+        stream.passthrough.then(|| PassthroughSpec {
+            size: PixelSize {
+                width: stream.size.width.max(PASSED_SIZE_MIN.width),
+                height: stream.size.height.max(PASSED_SIZE_MIN.height),
+            },
+            decoded: is_looked_at || !self.tiles(name).is_empty(),
+        })
     }
 
     fn gateway(&self) -> Option<PlannedWorker> {
@@ -413,6 +446,7 @@ impl Planner<'_> {
             let uses = Uses {
                 frames: stream.infer.clone(),
                 crops: crop_models(stream),
+                tiles: members(stream).to_vec(),
             };
             (name.clone(), uses)
         };
@@ -455,7 +489,8 @@ impl Planner<'_> {
     }
 
     fn bytes(&self, name: &StreamName, stream: &StreamConfig) -> u64 {
-        let is_decoded = passthrough(stream).is_none_or(|passed| passed.decoded);
+        let passed = self.passthrough(name, stream);
+        let is_decoded = passed.is_none_or(|passed| passed.decoded);
         // Slots that no frame is written to take no memory.
         let frames = is_decoded.then(|| budget::frame_bytes(&self.frames(name, stream)));
         let frames = frames.unwrap_or(0);
@@ -469,7 +504,6 @@ impl Planner<'_> {
             .iter()
             .map(|model| budget::frame_bytes(&crops(name, stream, model)) + result(model));
         let asked: u64 = asked.sum();
-        let passed = passthrough(stream);
         let packet_size = passed.map_or(stream.size, |passed| passed.size);
         let packets = if stream.outputs.is_streamed() {
             budget::packet_bytes(packet_size, 1 + heights(stream).len())
@@ -482,7 +516,9 @@ impl Planner<'_> {
         } else {
             0
         };
-        frames + results + asked + packets + source + chunks
+        let tiles = self.tiles(name);
+        let tiles: u64 = tiles.iter().map(|tile| budget::tile_bytes(tile.size)).sum();
+        frames + results + asked + packets + source + chunks + tiles
     }
 
     fn book_ids(&self) -> Vec<BookId> {
@@ -495,6 +531,9 @@ impl Planner<'_> {
             parts.push(Part::Render);
             parts.extend((stream.outputs.is_streamed()).then_some(Part::Gateway));
             parts.extend(stream.source.is_published().then_some(Part::Intake));
+            for tile in self.tiles(name) {
+                parts.extend([Part::Tiles(tile.mosaic.clone()), Part::Mosaic(tile.mosaic)]);
+            }
             let stream = name.clone();
             parts.into_iter().map(move |part| BookId {
                 stream: stream.clone(),
@@ -521,16 +560,16 @@ fn paths(stream: &StreamConfig) -> BTreeMap<Protocol, String> {
         .collect()
 }
 
-/// Whose access units are handed on as they are, and of what size they may be: cameras are not
-/// asked how large their pictures are.
-fn passthrough(stream: &StreamConfig) -> Option<PassthroughSpec> {
-    stream.passthrough.then(|| PassthroughSpec {
-        size: PixelSize {
-            width: stream.size.width.max(PASSED_SIZE_MIN.width),
-            height: stream.size.height.max(PASSED_SIZE_MIN.height),
-        },
-        decoded: !stream.infer.is_empty() || stream.rules.is_some(),
-    })
+/// The streams that are in it, where it is a mosaic.
+fn members(stream: &StreamConfig) -> &[StreamName] {
+    let mosaic = stream.source.mosaic();
+    mosaic.map_or(&[], |mosaic| &mosaic.members)
+}
+
+/// Their names in the picture.
+fn captions(stream: &StreamConfig) -> Vec<CaptionSpec> {
+    let mosaic = stream.source.mosaic();
+    mosaic.map_or_else(Vec::new, |mosaic| mosaic.captions(stream.size))
 }
 
 /// The heights of its smaller encodes.

@@ -47,6 +47,8 @@ macro_rules! word_methods {
     };
 }
 
+pub(super) use {counters, word_methods};
+
 pub(super) fn no_more(equation: &'static str, out: u64, come_in: u64) -> Result<(), Imbalance> {
     if out <= come_in {
         return Ok(());

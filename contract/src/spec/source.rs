@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::Secret;
+use super::{MosaicSpec, Secret};
 use crate::geometry::PixelSize;
 
 /// Whence frames come.
@@ -85,6 +85,8 @@ pub enum SourceSpec {
         /// Frames a second to ask for; `None`: the driver's choice.
         fps: Option<u32>,
     },
+    /// Other streams of the run, as they are drawn, in one picture.
+    Mosaic(MosaicSpec),
     /// A generated picture, for trying things out.
     Test {
         /// A pattern of `videotestsrc`: `ball`, `smpte`, `snow`, ...

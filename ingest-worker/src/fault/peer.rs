@@ -14,7 +14,7 @@ pub(super) fn told(error: &glib::Error, debug: &str, kind: Kind) -> Option<Fault
         Kind::Http => http(debug),
         Kind::Udp => udp(error),
         Kind::Device => device(error, debug),
-        Kind::File | Kind::Pattern | Kind::Publish => None,
+        Kind::File | Kind::Pattern | Kind::Publish | Kind::Mosaic => None,
     }
 }
 

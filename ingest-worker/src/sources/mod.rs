@@ -19,6 +19,7 @@ mod file;
 mod http;
 mod images;
 mod local;
+pub(crate) mod mosaic;
 pub(crate) mod publish;
 mod rtmp;
 mod rtsp;
@@ -66,6 +67,7 @@ pub(crate) fn kind(source: &SourceSpec) -> Kind {
         SourceSpec::Udp { .. } => Kind::Udp,
         SourceSpec::Publish { .. } => Kind::Publish,
         SourceSpec::Device { .. } => Kind::Device,
+        SourceSpec::Mosaic(_) => Kind::Mosaic,
         SourceSpec::Test { .. } => Kind::Pattern,
     }
 }
@@ -108,12 +110,17 @@ pub(crate) fn add(
             interface,
         } => udp::add(site, conversion, *address, *port, interface.as_deref()),
         SourceSpec::Publish { .. } => {
-            let intake = plan.intake.as_ref();
+            let intake = plan.ports.intake.as_ref();
             let intake = intake.ok_or_else(|| internal("the source has no intake"))?;
             publish::add(site, conversion, intake)
         }
         SourceSpec::Device { path, size, fps } => {
             local::add_device(site, conversion, path, *size, *fps)
+        }
+        SourceSpec::Mosaic(spec) => {
+            let tiles = plan.ports.tiles.as_ref();
+            let tiles = tiles.ok_or_else(|| internal("the source has no tiles"))?;
+            mosaic::add(site, &conversion, spec, tiles)
         }
         SourceSpec::Test { .. } => local::add_pattern(site, &conversion, plan),
     }

@@ -146,6 +146,12 @@ impl Picture {
         Ok(change(map.as_mut_slice()))
     }
 
+    /// The picture as others may read it.
+    #[must_use]
+    pub fn buffer(&self) -> &gst::BufferRef {
+        &self.buffer
+    }
+
     /// Gives it its time. One that is shared has it already.
     fn stamp(&mut self, pts_ns: u64) {
         if let Some(buffer) = self.buffer.get_mut() {

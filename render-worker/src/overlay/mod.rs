@@ -6,6 +6,7 @@
 //! only the pixels it covers; in steady state nothing is allocated.
 
 pub mod canvas;
+mod caption;
 pub mod colour;
 pub mod finding;
 mod heat;
@@ -21,10 +22,11 @@ use std::fmt::Write as _;
 use contract::findings::PictureMap;
 use contract::geometry::{BoundingBox, I420Layout};
 use contract::motion::Cells;
-use contract::spec::{ColourBy, Hiding, OverlaySpec};
+use contract::spec::{CaptionSpec, ColourBy, Hiding, OverlaySpec};
 use frame_bus::ColourMatrix;
 
 use canvas::{Area, Canvas};
+use caption::Caption;
 use colour::{Palette, Rgb, Yuv};
 use heat::Heat;
 use map::MapPainter;
@@ -152,6 +154,7 @@ pub struct Overlay {
     palette: Palette,
     sheet: GlyphSheet,
     marks: Vec<DrawnMark>,
+    captions: Vec<Caption>,
     maps: MapPainter,
     heat: Heat,
     // Kept between frames for their capacity.
@@ -178,6 +181,7 @@ impl Overlay {
             palette: Palette::new(matrix),
             sheet: GlyphSheet::new(style.text),
             marks: Vec::new(),
+            captions: Vec::new(),
             heat: Heat::default(),
             boxes: Vec::new(),
             plates: Vec::new(),
@@ -185,6 +189,13 @@ impl Overlay {
         };
         overlay.marks = marks.iter().map(|mark| overlay.rasterised(mark)).collect();
         overlay
+    }
+
+    /// Writes these texts into every frame, with the status line.
+    pub fn set_captions(&mut self, specs: &[CaptionSpec]) {
+        let captions = specs.iter();
+        let captions = captions.map(|spec| Caption::new(spec, &self.sheet, self.style.padding));
+        self.captions = captions.collect();
     }
 
     /// Takes in what moved in a frame that is to be drawn.
@@ -228,6 +239,7 @@ impl Overlay {
             }
         }
         if self.layers.status {
+            self.plates.extend(self.captions.iter().map(Caption::plate));
             self.reserve_status(&canvas, status);
         }
         let boxes = self.layers.boxes;
@@ -236,6 +248,9 @@ impl Overlay {
         self.draw_landmarks(&mut canvas, boxed.clone());
         self.draw_labels(&mut canvas, boxed);
         if self.layers.status {
+            for caption in &self.captions {
+                caption.draw(&mut canvas, &mut self.sheet, &self.palette);
+            }
             self.draw_status(&mut canvas, status);
         }
         true

@@ -306,6 +306,8 @@ fn render_spec(root: &Root, policy: QueuePolicy) -> RenderSpec {
             near: NearValues::Large,
         },
         passthrough: None,
+        captions: Vec::new(),
+        tiles: Vec::new(),
         encode: Some(EncodeSpec {
             hardware: false,
             preset: "ultrafast".to_owned(),

@@ -5,7 +5,7 @@ use std::path::Path;
 use contract::latency::Histogram;
 use contract::ledger::{
     Counters, CropCounters, GatewayCounters, InferCounters, IngestCounters, IntakeCounters,
-    RenderCounters,
+    MosaicCounters, RenderCounters, TileCounters,
 };
 use frame_bus::book::settle;
 use frame_bus::{BookReader, BookWriter, BusError};
@@ -21,6 +21,8 @@ pub(super) enum AnyBook {
     Crops(BookReader<CropCounters>),
     Gateway(BookReader<GatewayCounters>),
     Intake(BookReader<IntakeCounters>),
+    Tiles(BookReader<TileCounters>),
+    Mosaic(BookReader<MosaicCounters>),
 }
 
 impl AnyBook {
@@ -32,6 +34,8 @@ impl AnyBook {
             Part::Crops(_) => Self::Crops(BookReader::create(path)?),
             Part::Gateway => Self::Gateway(BookReader::create(path)?),
             Part::Intake => Self::Intake(BookReader::create(path)?),
+            Part::Tiles(_) => Self::Tiles(BookReader::create(path)?),
+            Part::Mosaic(_) => Self::Mosaic(BookReader::create(path)?),
         })
     }
 
@@ -43,6 +47,8 @@ impl AnyBook {
             Part::Crops(_) => Self::Crops(BookReader::open(path)?),
             Part::Gateway => Self::Gateway(BookReader::open(path)?),
             Part::Intake => Self::Intake(BookReader::open(path)?),
+            Part::Tiles(_) => Self::Tiles(BookReader::open(path)?),
+            Part::Mosaic(_) => Self::Mosaic(BookReader::open(path)?),
         })
     }
 
@@ -54,6 +60,8 @@ impl AnyBook {
             Self::Crops(book) => book.path(),
             Self::Gateway(book) => book.path(),
             Self::Intake(book) => book.path(),
+            Self::Tiles(book) => book.path(),
+            Self::Mosaic(book) => book.path(),
         }
     }
 
@@ -65,6 +73,8 @@ impl AnyBook {
             Self::Crops(book) => book.progress(),
             Self::Gateway(book) => book.progress(),
             Self::Intake(book) => book.progress(),
+            Self::Tiles(book) => book.progress(),
+            Self::Mosaic(book) => book.progress(),
         }
     }
 
@@ -76,6 +86,8 @@ impl AnyBook {
             Self::Crops(book) => book.histogram(),
             Self::Gateway(book) => book.histogram(),
             Self::Intake(book) => book.histogram(),
+            Self::Tiles(book) => book.histogram(),
+            Self::Mosaic(book) => book.histogram(),
         }
     }
 
@@ -87,6 +99,8 @@ impl AnyBook {
             Self::Crops(book) => named(&book.read()),
             Self::Gateway(book) => named(&book.read()),
             Self::Intake(book) => named(&book.read()),
+            Self::Tiles(book) => named(&book.read()),
+            Self::Mosaic(book) => named(&book.read()),
         }
     }
 
@@ -99,6 +113,8 @@ impl AnyBook {
             Self::Crops(book) => settle::<CropCounters>(book.path()).map(drop),
             Self::Gateway(book) => settle::<GatewayCounters>(book.path()).map(drop),
             Self::Intake(book) => settle::<IntakeCounters>(book.path()).map(drop),
+            Self::Tiles(book) => settle::<TileCounters>(book.path()).map(drop),
+            Self::Mosaic(book) => settle::<MosaicCounters>(book.path()).map(drop),
         }
     }
 
@@ -107,7 +123,11 @@ impl AnyBook {
     pub(super) fn settle_transit(&self, sent: u64, units: u64) -> Result<(), BusError> {
         let missing = |next_sequence: u64| sent.saturating_sub(next_sequence);
         match self {
-            Self::Crops(_) | Self::Intake(_) => Ok(()),
+            Self::Crops(_) | Self::Intake(_) | Self::Tiles(_) => Ok(()),
+            Self::Mosaic(book) => update(book.path(), |counters: &mut MosaicCounters| {
+                counters.passed_over += missing(counters.next_sequence);
+                counters.next_sequence = counters.next_sequence.max(sent);
+            }),
             // Of all sources but those that are published to the gateway there is nothing sent.
             Self::Ingest(book) if sent <= book.read().chunks_next => Ok(()),
             Self::Ingest(book) => update(book.path(), |counters: &mut IngestCounters| {

@@ -32,10 +32,14 @@ pub enum Part {
     Gateway,
     /// Taking in what a sender publishes.
     Intake,
+    /// Giving tiles of it to a mosaic.
+    Tiles(StreamName),
+    /// Taking these tiles into the mosaic.
+    Mosaic(StreamName),
 }
 
-/// `ingest`, `infer:people`, `render`, `crops:plates`, `infer-crops:plates`, `gateway`, `intake`:
-/// as in the database.
+/// `ingest`, `infer:people`, `render`, `crops:plates`, `infer-crops:plates`, `gateway`, `intake`,
+/// `tiles:wall`, `mosaic:wall`: as in the database.
 impl fmt::Display for Part {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -46,6 +50,8 @@ impl fmt::Display for Part {
             Self::InferCrops(model) => write!(formatter, "infer-crops:{model}"),
             Self::Gateway => formatter.write_str("gateway"),
             Self::Intake => formatter.write_str("intake"),
+            Self::Tiles(mosaic) => write!(formatter, "tiles:{mosaic}"),
+            Self::Mosaic(mosaic) => write!(formatter, "mosaic:{mosaic}"),
         }
     }
 }
@@ -63,6 +69,8 @@ impl BookId {
             Part::InferCrops(model) => format!("infer-crops.{stream}.{model}.{EXTENSION}"),
             Part::Gateway => format!("gateway.{stream}.{EXTENSION}"),
             Part::Intake => format!("intake.{stream}.{EXTENSION}"),
+            Part::Tiles(mosaic) => format!("tiles.{stream}.{mosaic}.{EXTENSION}"),
+            Part::Mosaic(mosaic) => format!("mosaic.{stream}.{mosaic}.{EXTENSION}"),
         }
     }
 
@@ -80,6 +88,8 @@ impl BookId {
             }
             ["gateway", stream, EXTENSION] => (stream, Part::Gateway),
             ["intake", stream, EXTENSION] => (stream, Part::Intake),
+            ["tiles", stream, mosaic, EXTENSION] => (stream, Part::Tiles(mosaic.parse().ok()?)),
+            ["mosaic", stream, mosaic, EXTENSION] => (stream, Part::Mosaic(mosaic.parse().ok()?)),
             _ => return None,
         };
         Some(Self {
@@ -94,7 +104,8 @@ impl BookId {
         match &self.part {
             Part::Ingest => WorkerId::Ingest(self.stream.clone()),
             Part::Infer(model) | Part::InferCrops(model) => WorkerId::Infer(model.clone()),
-            Part::Render | Part::Crops(_) => WorkerId::Render(self.stream.clone()),
+            Part::Render | Part::Crops(_) | Part::Tiles(_) => WorkerId::Render(self.stream.clone()),
+            Part::Mosaic(mosaic) => WorkerId::Ingest(mosaic.clone()),
             Part::Gateway | Part::Intake => WorkerId::Gateway,
         }
     }

@@ -9,7 +9,7 @@ use std::path::Path;
 use contract::exit::Exit;
 use contract::ledger::{
     Counters, CropCounters, CropLedger, GatewayCounters, InferCounters, IngestCounters,
-    IntakeCounters, RenderCounters,
+    IntakeCounters, MosaicCounters, RenderCounters, TileCounters, TileLedger,
 };
 use serde::Serialize;
 
@@ -159,6 +159,14 @@ fn stream_books(by_book: &BTreeMap<&str, BTreeMap<&str, u64>>) -> StreamBooks {
                     model: model.to_owned(),
                     cut: read::<CropCounters>(counters),
                     infer: infer.map(read::<InferCounters>).unwrap_or_default(),
+                });
+            }
+            Some(("tiles", mosaic)) => {
+                let taken = by_book.get(format!("mosaic:{mosaic}").as_str());
+                books.ledger.tiles.push(TileLedger {
+                    mosaic: mosaic.to_owned(),
+                    sent: read::<TileCounters>(counters),
+                    taken: taken.map(read::<MosaicCounters>).unwrap_or_default(),
                 });
             }
             _ => {}

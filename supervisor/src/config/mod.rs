@@ -65,7 +65,7 @@ pub use rules::RulesConfig;
 pub(crate) use rules::context as rule_context;
 pub use run::{RunConfig, RunName};
 pub use schema::schema;
-pub use source::{SourceConfig, SrtConfig, TestPattern};
+pub use source::{MosaicConfig, SourceConfig, SrtConfig, TestPattern};
 pub use store::RetentionConfig;
 pub use stream::StreamConfig;
 pub use tracker::TrackerConfig;

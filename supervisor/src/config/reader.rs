@@ -468,7 +468,10 @@ impl<'a> Fields<'a> {
 
     fn section_of(&self, name: &str) -> &'static Section {
         match self.key(name).kind {
-            Kind::Section(section) | Kind::SectionOr(section, _) | Kind::PathOr(section) => section,
+            Kind::Section(section)
+            | Kind::SectionOr(section, _)
+            | Kind::TextOr(section)
+            | Kind::PathOr(section) => section,
             _ => panic!("`{name}` of `{}` is no section", self.section.name),
         }
     }
@@ -505,10 +508,12 @@ impl<'a> Fields<'a> {
                 Kind::Address => drop(self.address(key.name)),
                 Kind::Choice(_) => drop(self.choice(key.name)),
                 Kind::SectionOr(..) if self.is_word(key.name) => {}
-                Kind::PathOr(_) if self.node(key.name).and_then(Node::as_mapping).is_none() => {
+                Kind::TextOr(_) | Kind::PathOr(_)
+                    if self.node(key.name).and_then(Node::as_mapping).is_none() =>
+                {
                     let _ = self.text(key.name);
                 }
-                Kind::Section(_) | Kind::SectionOr(..) | Kind::PathOr(_) => {
+                Kind::Section(_) | Kind::SectionOr(..) | Kind::TextOr(_) | Kind::PathOr(_) => {
                     if let Some(section) = self.section(key.name) {
                         section.check();
                     }

@@ -18,6 +18,7 @@ use super::reader::{Fields, Reader};
 use super::record;
 use super::redact::redact;
 use super::rules::RuleFiles;
+use super::source::mosaic;
 use super::store::RETENTION;
 use super::stream::{Around, DEFAULTS, STREAM, StreamRules, TEMPLATE};
 use super::table::{Absent, Key, Kind, Section};
@@ -285,6 +286,7 @@ fn read_streams(
     }
     record::check_kept(reader, &written, &streams);
     qualities::check_paths(reader, &written, &streams);
+    mosaic::check_members(reader, &written, &streams);
     let accept = accept::read_all(fields, fields.node("defaults"), &mut around);
     (streams, accept)
 }

@@ -81,7 +81,7 @@ fn kind(kind: &Kind, definitions: &mut Map<String, Value>) -> Value {
         Kind::Text | Kind::Path => {
             json!({ "type": ["string", "number", "boolean"], "pattern": r"\S" })
         }
-        Kind::PathOr(section) => {
+        Kind::TextOr(section) | Kind::PathOr(section) => {
             let path = self::kind(&Kind::Path, definitions);
             json!({ "anyOf": [path, reference(section, definitions)] })
         }

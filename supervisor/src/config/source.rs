@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use contract::geometry::PixelSize;
+use contract::name::StreamName;
 use contract::spec::{Pace, RtspTransport, Secret, SourceSpec, TlsVerification};
 
 use super::code;
@@ -17,8 +18,10 @@ use super::units::millis;
 
 mod address;
 mod local;
+pub(super) mod mosaic;
 mod srt;
 
+pub use mosaic::MosaicConfig;
 pub use srt::SrtConfig;
 
 /// 100 ms is the re-ordering of a bad Wi-Fi; `rtspsrc`'s own 2 s would make each lost packet a
@@ -38,7 +41,8 @@ const SPECIAL_KEYS: [&str; 8] = [
     "on_demand_linger",
 ];
 const KINDS: &str = "a source is a file, an address (`rtsp://`, `rtsps://`, `srt://`, `rtmp://`, `rtmps://`, `http://`, \
-                     `https://`, `udp://`), `publish:PATH`, `images:DIRECTORY`, `v4l2:/dev/video0`, or a pattern like `test:ball`";
+                     `https://`, `udp://`), `publish:PATH`, `images:DIRECTORY`, `v4l2:/dev/video0`, a pattern like `test:ball`, \
+                     or a mosaic of other streams, `{mosaic: [yard, gate]}`";
 /// Options of a `test:` source that are not written.
 const TEST_SIZE: PixelSize = PixelSize {
     width: 640,
@@ -119,6 +123,8 @@ pub enum SourceConfig {
         /// Frames a second to ask for.
         fps: Option<u32>,
     },
+    /// Other streams of the run in one picture.
+    Mosaic(MosaicConfig),
     /// A generated picture.
     Test {
         /// What it shows.
@@ -148,6 +154,10 @@ impl SourceConfig {
             _ => TlsVerification::Verify,
         };
         let latency = fields.duration("latency");
+        if fields.node("source")?.as_mapping().is_some() {
+            let mosaic = fields.section("source")?;
+            return MosaicConfig::read(&mosaic).map(Self::Mosaic);
+        }
         let source = fields.text("source")?;
         if let Some(test) = source.text.strip_prefix("test:") {
             return read_test(reader, &source, test, pace);
@@ -235,6 +245,7 @@ impl SourceConfig {
             Self::Udp { .. } => ("a UDP source", &["on_demand", "on_demand_linger"]),
             Self::Publish(_) => ("a published source", &[]),
             Self::Device { .. } => ("a video device", &["on_demand", "on_demand_linger"]),
+            Self::Mosaic(_) => ("a mosaic", &[]),
             Self::Test { .. } => ("a test pattern", &["pace"]),
         }
     }
@@ -259,7 +270,7 @@ impl SourceConfig {
     pub(super) fn may_send_h264(&self) -> bool {
         !matches!(
             self,
-            Self::Images { .. } | Self::Device { .. } | Self::Test { .. }
+            Self::Images { .. } | Self::Device { .. } | Self::Test { .. } | Self::Mosaic { .. }
         )
     }
 
@@ -267,6 +278,15 @@ impl SourceConfig {
     #[must_use]
     pub fn is_published(&self) -> bool {
         matches!(self, Self::Publish(_))
+    }
+
+    /// The mosaic, where it is one.
+    #[must_use]
+    pub fn mosaic(&self) -> Option<&MosaicConfig> {
+        match self {
+            Self::Mosaic(mosaic) => Some(mosaic),
+            _ => None,
+        }
     }
 
     /// Whether it ends by itself.
@@ -280,9 +300,10 @@ impl SourceConfig {
         }
     }
 
-    /// The source as the ingest worker is told.
+    /// The source as the ingest worker is told. `size` is that of the stream; `book` says where
+    /// the book of a mosaic's member lies.
     #[must_use]
-    pub fn spec(&self) -> SourceSpec {
+    pub fn spec(&self, size: PixelSize, book: impl Fn(&StreamName) -> PathBuf) -> SourceSpec {
         match self.clone() {
             Self::File { path, pace, repeat } => SourceSpec::File { path, pace, repeat },
             Self::Images {
@@ -325,6 +346,7 @@ impl SourceConfig {
                 path: path.to_string(),
             },
             Self::Device { path, size, fps } => SourceSpec::Device { path, size, fps },
+            Self::Mosaic(mosaic) => SourceSpec::Mosaic(mosaic.spec(size, book)),
             Self::Test {
                 pattern,
                 size,

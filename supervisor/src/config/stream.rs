@@ -22,6 +22,7 @@ use super::queue::QUEUE;
 use super::reader::{Fields, Reader};
 use super::retry::RETRY;
 use super::rules::RuleFiles;
+use super::source::mosaic::MOSAIC;
 use super::store::STORE;
 use super::table::{Absent, Key, Kind, Section, list_text};
 use super::tracker::TRACKER;
@@ -33,8 +34,8 @@ use super::{code, labels, overlay};
 
 const SOURCE: Key = Key {
     name: "source",
-    doc: "A video file; an address (`rtsp`, `rtsps`, `srt`, `rtmp`, `rtmps`, `http`, `https`, `udp`); `publish:PATH` for what a sender publishes; `images:DIRECTORY`; `v4l2:/dev/video0`; or a pattern like `test:ball?size=640x360&fps=25&frames=100`. See docs/sources.md.",
-    kind: Kind::Text,
+    doc: "A video file; an address (`rtsp`, `rtsps`, `srt`, `rtmp`, `rtmps`, `http`, `https`, `udp`); `publish:PATH` for what a sender publishes; `images:DIRECTORY`; `v4l2:/dev/video0`; a pattern like `test:ball?size=640x360&fps=25&frames=100`; or `{mosaic: [yard, gate]}`, other streams in one picture. See docs/sources.md.",
+    kind: Kind::TextOr(&MOSAIC),
     absent: Absent::Required,
 };
 const PACE: Key = Key {
@@ -463,7 +464,8 @@ impl StreamConfig {
             check_source(fields, own, source);
         }
         // In `defaults` it is meant for cameras.
-        let is_camera = source.as_ref().is_some_and(SourceConfig::is_camera);
+        let is_camera =
+            { source.as_ref() }.is_some_and(|it| it.is_camera() && it.mosaic().is_none());
         let on_demand = linger.filter(|_| on_demand == Some(true) && is_camera);
         if on_demand.is_some() {
             check_on_demand(fields, rules.is_some(), best_shots.as_ref(), &outputs);
@@ -536,7 +538,11 @@ fn check_source(fields: &Fields<'_>, own: &Node, source: &SourceConfig) {
                 .helped("remove it"),
         );
     }
-    let message = format!("{} is a camera, which cannot wait", fields.title);
+    let kind = match source.mosaic() {
+        Some(_) => "mosaic",
+        None => "camera",
+    };
+    let message = format!("{} is a {kind}, which cannot wait", fields.title);
     let queue = fields.section("queue");
     let waits = queue.filter(|queue| queue.choice("policy") == Some("wait"));
     if let (true, Some(queue)) = (source.is_camera(), waits) {

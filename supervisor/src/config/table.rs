@@ -53,6 +53,8 @@ pub(super) enum Absent {
 pub(super) enum Kind {
     /// Any text but an empty one.
     Text,
+    /// The same, or a mapping with known keys.
+    TextOr(&'static Section),
     /// A path of a file or directory.
     Path,
     /// The same, or a mapping with known keys.
@@ -104,6 +106,7 @@ impl Kind {
     pub(super) fn expected(&self) -> String {
         match self {
             Self::Text => "a text".to_owned(),
+            Self::TextOr(_) => "a text, or a mapping (`key: value`)".to_owned(),
             Self::Path => "a path".to_owned(),
             Self::PathOr(_) => "a path, or a mapping (`key: value`)".to_owned(),
             Self::Name(_) => "a name".to_owned(),

@@ -300,3 +300,62 @@ accept: [{prefix: cam-, template: camera, max: 3}]
     assert!(plan.served.contains_key(&Protocol::Srt));
     assert!(!plan.books.iter().any(|id| id.part == Part::Intake));
 }
+
+#[test]
+fn a_mosaic_takes_tiles_of_its_members() {
+    let plan = plan_of(
+        "
+run: yard
+streams:
+  wall: {source: {mosaic: [yard, gate, door], columns: 3, fps: 5, stale_after: 3s}, size: 644x180}
+  yard: {source: test:ball, size: 320x240}
+  gate: {source: test:ball, size: 320x240}
+  door: {source: test:ball, size: 320x240}
+  other: {source: test:ball, size: 320x240}
+",
+    );
+    let roles = roles(&plan);
+    let Role::Ingest(ingest) = &roles["ingest-wall"] else {
+        panic!("not ingest");
+    };
+    let SourceSpec::Mosaic(mosaic) = &ingest.source else {
+        panic!("{:?}", ingest.source);
+    };
+    assert_eq!(
+        (mosaic.fps, mosaic.columns, mosaic.stale_after_ms),
+        (5, 3, 3000)
+    );
+    assert_eq!(mosaic.size.to_string(), "644x180");
+    let members: Vec<_> = mosaic.members.iter().map(|it| it.stream.as_str()).collect();
+    assert_eq!(members, ["yard", "gate", "door"], "as written");
+    let Role::Render(gate) = &roles["render-gate"] else {
+        panic!("not render");
+    };
+    let [tile] = &gate.tiles[..] else {
+        panic!("{:?}", gate.tiles);
+    };
+    assert_eq!((tile.mosaic.as_str(), tile.fps), ("wall", 5));
+    assert_eq!(tile.size.to_string(), "212x180");
+    assert_eq!(tile.book, Path::new("/root/books/tiles.gate.wall.book"));
+    assert_eq!(
+        mosaic.members[1].book,
+        Path::new("/root/books/mosaic.gate.wall.book")
+    );
+    let Role::Render(wall) = &roles["render-wall"] else {
+        panic!("not render");
+    };
+    let captions: Vec<_> = wall
+        .captions
+        .iter()
+        .map(|it| (&it.text[..], it.place.left))
+        .collect();
+    assert_eq!(captions, [("yard", 0), ("gate", 216), ("door", 432)]);
+    let Role::Render(other) = &roles["render-other"] else {
+        panic!("not render");
+    };
+    assert_eq!((other.tiles.len(), other.captions.len()), (0, 0));
+    // Of each member what it gives, and what the mosaic takes.
+    assert_eq!(plan.books.len(), 5 * 2 + 3 * 2);
+    let uses = &plan.topology.streams[&"wall".parse().expect("a name")];
+    assert_eq!(uses.tiles.len(), 3);
+}

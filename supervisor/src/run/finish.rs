@@ -147,7 +147,9 @@ fn is_lost(fleet: &Fleet, id: &BookId) -> bool {
     let producer = match id.part {
         // Senders go on when nobody takes their chunks any more.
         Part::Ingest => return true,
-        Part::Crops(_) | Part::Intake => return false,
+        // Nor do members of a mosaic wait for it.
+        Part::Mosaic(_) => return true,
+        Part::Crops(_) | Part::Intake | Part::Tiles(_) => return false,
         Part::Infer(_) | Part::Render => WorkerId::Ingest(id.stream.clone()),
         Part::InferCrops(_) | Part::Gateway => WorkerId::Render(id.stream.clone()),
     };

@@ -277,6 +277,10 @@ pub(crate) fn shown_source(source: &SourceConfig) -> String {
             format!("udp://{}:{port}", address.unwrap_or_default())
         }
         SourceConfig::Publish(path) => format!("publish:{path}"),
+        SourceConfig::Mosaic(mosaic) => {
+            let members: Vec<_> = mosaic.members.iter().map(|name| name.as_str()).collect();
+            format!("mosaic:{}", members.join(","))
+        }
         SourceConfig::Device { path, .. } => format!("v4l2:{}", path.display()),
         SourceConfig::Test { pattern, .. } => format!("test:{}", pattern.as_str()),
     }

@@ -241,7 +241,8 @@ fn apply_schema(connection: &mut Connection, path: &Path) -> Result<(), StoreErr
 #[cfg(test)]
 mod tests {
     use contract::ledger::{
-        Counters, GatewayCounters, InferCounters, IngestCounters, IntakeCounters, RenderCounters,
+        Counters, GatewayCounters, InferCounters, IngestCounters, IntakeCounters, MosaicCounters,
+        RenderCounters, TileCounters,
     };
 
     use super::*;
@@ -292,6 +293,8 @@ mod tests {
         check_view::<RenderCounters>("render", "received");
         check_view::<GatewayCounters>("gateway", "received");
         check_view::<IntakeCounters>("intake", "received");
+        check_view::<TileCounters>("tiles:wall", "due");
+        check_view::<MosaicCounters>("mosaic:wall", "received");
     }
 
     #[test]
@@ -329,7 +332,7 @@ mod tests {
         let error = open_or_create(&junk).expect_err("not a database");
         assert!(error.to_string().contains("move it away"), "{error}");
 
-        for version in [1, 2, 3, 4, 99] {
+        for version in [1, 2, 3, 4, 5, 99] {
             let other = directory.path().join(format!("version-{version}"));
             let connection = open_or_create(&other).expect("made");
             connection

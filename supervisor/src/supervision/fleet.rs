@@ -32,6 +32,8 @@ pub struct Uses {
     pub frames: Vec<ModelName>,
     /// Its rules run them on what was found: they live as long as its render worker.
     pub crops: Vec<ModelName>,
+    /// Of a mosaic: the streams that are in it. It ends when all of them have.
+    pub tiles: Vec<StreamName>,
 }
 
 /// How a worker stands to the run.
@@ -56,7 +58,8 @@ pub struct Member {
     /// Its life.
     pub life: Life,
     duty: Duty,
-    /// Members it gets its input from: when all are over, it drains.
+    /// Members it gets its input from: when all are over, it drains. Of ingest workers only a
+    /// mosaic's has some.
     upstream: Vec<usize>,
     /// For ingest: members that must be ready before it may publish.
     consumers: Vec<usize>,
@@ -465,13 +468,14 @@ impl Fleet {
             // It may be needed by whatever stream is left.
             _ if member.duty == Duty::Standby => (all(Member::is_ingest), Vec::new()),
             WorkerId::Ingest(stream) => {
-                let models = self.topology.streams.get(stream);
-                let models = models.into_iter().flat_map(|uses| &uses.frames);
+                let uses = || self.topology.streams.get(stream).into_iter();
+                let models = uses().flat_map(|uses| &uses.frames);
                 let models = models.cloned().map(WorkerId::Infer);
-                let render = WorkerId::Render(stream.clone());
-                let consumers = models.chain([render]);
+                let consumers = models.chain([WorkerId::Render(stream.clone())]);
                 let consumers = consumers.filter_map(|worker| self.index_of(&worker));
-                (Vec::new(), consumers.collect())
+                // A mosaic takes what the render workers of its members give.
+                let members = uses().flat_map(|uses| &uses.tiles);
+                (members.filter_map(render).collect(), consumers.collect())
             }
             WorkerId::Infer(model) => {
                 let streams = self.topology.streams.iter();
@@ -536,9 +540,12 @@ impl Fleet {
         };
         if member.is_ingest() {
             let mut consumers = member.consumers.iter();
-            return consumers.any(|consumer| {
+            let unrendered = consumers.any(|consumer| {
                 matches!(self.members[*consumer].worker, WorkerId::Render(_)) && is_over(*consumer)
             });
+            let members = &member.upstream;
+            let all_ended = !members.is_empty() && members.iter().all(|member| is_over(*member));
+            return unrendered || all_ended;
         }
         let mut upstream = member.upstream.iter();
         upstream.all(|source| is_over(*source) || member.is_leaving() && ended(*source))

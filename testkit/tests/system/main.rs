@@ -10,6 +10,7 @@ mod kills;
 mod maps;
 mod matrix;
 mod models;
+mod mosaic;
 mod overload;
 mod passthrough;
 mod privacy;

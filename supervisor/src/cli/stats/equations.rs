@@ -1,6 +1,6 @@
 //! The equations of a stream's books, for people.
 
-use contract::ledger::{CropLedger, InferCounters, RenderCounters};
+use contract::ledger::{CropLedger, InferCounters, RenderCounters, TileLedger};
 use serde::Serialize;
 
 use crate::books::StreamBooks;
@@ -8,7 +8,8 @@ use crate::books::StreamBooks;
 /// One equation of the books: what came in, and where it went.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Equation {
-    /// The book: `intake`, `ingest`, `infer:MODEL`, `render`, `crops:MODEL`, `infer-crops:MODEL`, `gateway`.
+    /// The book: `intake`, `ingest`, `infer:MODEL`, `render`, `crops:MODEL`, `infer-crops:MODEL`, `gateway`,
+    /// `tiles:MOSAIC`, `mosaic:MOSAIC`.
     pub(super) book: String,
     /// The left side.
     come_in: Term,
@@ -135,6 +136,9 @@ pub(super) fn equations(books: &StreamBooks) -> Vec<Equation> {
     for crops in &books.ledger.crops {
         all.extend(of_crops(crops));
     }
+    for tiles in &books.ledger.tiles {
+        all.extend(of_tiles(tiles));
+    }
     if let Some(gateway) = &books.gateway {
         all.push(taken(
             "gateway",
@@ -251,6 +255,46 @@ fn of_crops(crops: &CropLedger) -> Vec<Equation> {
     let published = ("published", cut.published);
     let [come, done] = of_model(&format!("infer-crops:{model}"), published, infer);
     vec![sent, come, done, answered]
+}
+
+/// The equations of the tiles in one mosaic.
+fn of_tiles(tiles: &TileLedger) -> [Equation; 3] {
+    let TileLedger {
+        mosaic,
+        sent,
+        taken,
+    } = tiles;
+    let book = format!("mosaic:{mosaic}");
+    [
+        Equation::new(
+            &format!("tiles:{mosaic}"),
+            ("tiles due", sent.due),
+            &[
+                ("published", sent.published),
+                ("dropped: no slot", sent.dropped_no_slot),
+                ("not scaled", sent.dropped_unscaled),
+            ],
+        ),
+        Equation::new(
+            &book,
+            ("tiles published", sent.published),
+            &[
+                ("received", taken.received),
+                ("overflowed", taken.overflowed),
+                ("passed over", taken.passed_over),
+            ],
+        ),
+        Equation::new(
+            &book,
+            ("received", taken.received),
+            &[
+                ("shown", taken.shown),
+                ("overtaken", taken.overtaken),
+                ("stale", taken.stale),
+                ("invalid", taken.invalid),
+            ],
+        ),
+    ]
 }
 
 #[cfg(test)]

@@ -363,3 +363,63 @@ fn accepted_streams_follow_their_template_and_go_with_their_rule() {
         ]
     );
 }
+
+/// The steps from one mosaic to another.
+fn mosaic_lines(old: &str, new: &str) -> Vec<String> {
+    let text = |mosaic: &str| {
+        format!(
+            "
+run: wall
+streams:
+  wall: {{source: {{{mosaic}}}, size: 640x360}}
+  yard: {{source: test:ball}}
+  gate: {{source: test:ball}}
+  door: {{source: test:ball, outputs: [{{record: door}}]}}
+"
+        )
+    };
+    let directory = directory();
+    let old = edition(directory.path(), &text(old));
+    let new = next(directory.path(), &old, &text(new));
+    let planned = plan(&old, &new, &BTreeSet::new());
+    planned.map(|plan| plan.lines()).expect("possible")
+}
+
+#[test]
+fn a_changed_mosaic_touches_no_source_of_its_members() {
+    let two = "mosaic: [yard, gate]";
+    assert_eq!(
+        mosaic_lines(two, "mosaic: [gate, yard]"),
+        [
+            "render-wall goes on with another spec: names in the mosaic",
+            "stream wall gets its source anew: source",
+        ]
+    );
+    assert_eq!(
+        mosaic_lines(two, "mosaic: [yard, gate, door], columns: 2"),
+        [
+            "render-door goes on with another spec: mosaics it is in",
+            "render-gate goes on with another spec: mosaics it is in",
+            "render-wall goes on with another spec: names in the mosaic",
+            "render-yard goes on with another spec: mosaics it is in",
+            "stream wall gets its source anew: source",
+        ],
+        "tiles are smaller"
+    );
+    assert_eq!(
+        mosaic_lines(
+            "mosaic: [yard, gate], columns: 1",
+            "mosaic: [yard], columns: 1"
+        ),
+        [
+            "render-gate goes on with another spec: mosaics it is in",
+            "render-wall goes on with another spec: names in the mosaic",
+            "render-yard goes on with another spec: mosaics it is in",
+            "stream wall gets its source anew: source",
+        ]
+    );
+    assert_eq!(
+        mosaic_lines(two, "mosaic: [yard, gate], stale_after: 5s"),
+        ["stream wall gets its source anew: source"]
+    );
+}

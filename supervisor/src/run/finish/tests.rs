@@ -29,6 +29,7 @@ fn starting() -> Fleet {
     let uses = Uses {
         frames: vec!["people".parse().expect("a name")],
         crops: Vec::new(),
+        tiles: Vec::new(),
     };
     let topology = Topology {
         streams: [("yard".parse().expect("a name"), uses)].into(),

@@ -15,6 +15,7 @@ fn topology(streams: &[&str]) -> Topology {
     let uses = Uses {
         frames: vec!["people".parse().expect("a name")],
         crops: Vec::new(),
+        tiles: Vec::new(),
     };
     let streams = streams.iter();
     Topology {
@@ -540,6 +541,7 @@ fn a_model_that_is_asked_about_crops_drains_after_those_who_ask() {
     let gate = Uses {
         frames: Vec::new(),
         crops: vec![people],
+        tiles: Vec::new(),
     };
     topology
         .streams
@@ -553,4 +555,44 @@ fn a_model_that_is_asked_about_crops_drains_after_those_who_ask() {
     assert_eq!(drained(&actions), [RENDER_GATE], "it may still ask");
     let actions = rig.exit(RENDER_GATE, WorkerExit::Drained);
     assert_eq!(drained(&actions), [INFER]);
+}
+
+#[test]
+fn a_mosaic_ends_when_all_its_members_have() {
+    let name = |name: &str| -> StreamName { name.parse().expect("a name") };
+    let workers = ["yard", "gate", "wall"].map(name);
+    let ingest = workers.clone().map(WorkerId::Ingest);
+    let render = workers.map(WorkerId::Render);
+    let mut topology = Topology::default();
+    for stream in ["yard", "gate", "wall"] {
+        topology.streams.insert(name(stream), Uses::default());
+    }
+    let wall = topology.streams.get_mut(&name("wall")).expect("there");
+    wall.tiles = ["yard", "gate"].map(name).into();
+    let all: Vec<WorkerId> = ingest.into_iter().chain(render).collect();
+    let mut rig = Rig {
+        fleet: Fleet::new(&all, topology),
+        now: Duration::ZERO,
+    };
+    rig.step(FleetEvent::Begin);
+    let (yard, gate, wall) = (0, 1, 2);
+    let render_of = |stream: usize| stream + 3;
+    (0..6).for_each(|member| drop(rig.ready(member)));
+
+    assert_eq!(
+        drained(&rig.exit(yard, WorkerExit::Drained)),
+        [render_of(yard)]
+    );
+    assert!(drained(&rig.exit(render_of(yard), WorkerExit::Drained)).is_empty());
+    // A member that was killed is no member that has ended.
+    rig.exit(render_of(gate), WorkerExit::Failed);
+    assert!(rig.fleet.members()[wall].life.end().is_none());
+    // It has nothing to drain, and is not started for that.
+    assert_eq!(drained(&rig.exit(gate, WorkerExit::Drained)), [wall]);
+    assert_eq!(
+        drained(&rig.exit(wall, WorkerExit::Drained)),
+        [render_of(wall)]
+    );
+    rig.exit(render_of(wall), WorkerExit::Drained);
+    assert!(rig.fleet.is_over());
 }
