@@ -37,7 +37,10 @@ pub use bus::Bus;
 pub use chunks::{CHUNK_BYTES_MAX, Chunk, ChunkPublisher, ChunkSubscriber, IncomingChunk};
 pub use error::BusError;
 pub use frames::{Frame, FrameLoan, FramePublisher, FrameSubscriber, Incoming, Interrupter};
-pub use header::{ChunkStamp, ColourMatrix, CudaSlot, FrameStamp, MemoryKind, PacketStamp};
+pub use header::{
+    ChunkContents, ChunkStamp, ColourMatrix, CudaSlot, FrameStamp, MemoryKind, PacketStamp,
+    UnitPart,
+};
 pub use packets::{IncomingPacket, Packet, PacketPublisher, PacketSubscriber};
 pub use results::{FrameResult, Outcome, ResultBody, ResultPublisher, ResultSubscriber};
 pub use sequence::{Arrival, Arrivals};
