@@ -1,7 +1,8 @@
-//! What senders publish, from the gateway to the ingest workers that demultiplex it.
+//! What senders publish, from the gateway to the ingest workers that demultiplex or decode it.
 //!
-//! The gateway does not look into it: a chunk is what has arrived within some milliseconds. One who
-//! subscribes late, or again, is given the newest chunks there have been; their numbers say which
+//! The gateway does not look into what comes by SRT: a chunk is what has arrived within some
+//! milliseconds. What comes in RTP packets it has to put together, and a chunk is an access unit or
+//! a part of one. One who subscribes late, or again, is given the newest chunks there have been; their numbers say which
 //! of them it has had before.
 
 use contract::name::StreamName;
@@ -13,7 +14,7 @@ use iceoryx2::sample::Sample;
 
 use crate::bus::{Bus, BytesService, Service, ServiceShape};
 use crate::error::BusError;
-use crate::header::{ChunkHeader, ChunkStamp, Mark};
+use crate::header::{ChunkContents, ChunkHeader, ChunkStamp, Mark};
 
 /// Most bytes of a chunk: 32 messages of seven MPEG-TS packets, 17 ms at 20 Mbit/s.
 pub const CHUNK_BYTES_MAX: usize = 32 * 7 * 188;
@@ -66,21 +67,31 @@ impl ChunkPublisher {
     /// # Errors
     /// When the port is broken.
     pub fn begin(&self, stamp: &ChunkStamp) -> Result<(), BusError> {
-        self.send(stamp, Mark::BeginOfStream, &[0])
+        self.send(
+            stamp,
+            Mark::BeginOfStream,
+            ChunkContents::TransportStream,
+            &[0],
+        )
     }
 
     /// Publishes a chunk.
     ///
     /// # Errors
     /// [`BusError::TooLarge`] when it is larger than a slot; its number is then a gap.
-    pub fn publish(&self, stamp: &ChunkStamp, data: &[u8]) -> Result<(), BusError> {
+    pub fn publish(
+        &self,
+        stamp: &ChunkStamp,
+        contents: ChunkContents,
+        data: &[u8],
+    ) -> Result<(), BusError> {
         if data.len() > CHUNK_BYTES_MAX {
             return Err(BusError::TooLarge {
                 bytes: data.len(),
                 slot_bytes: CHUNK_BYTES_MAX,
             });
         }
-        self.send(stamp, Mark::Data, data)
+        self.send(stamp, Mark::Data, contents, data)
     }
 
     /// Says that the sender has gone.
@@ -88,16 +99,27 @@ impl ChunkPublisher {
     /// # Errors
     /// When the port is broken.
     pub fn end(&self, stamp: &ChunkStamp) -> Result<(), BusError> {
-        self.send(stamp, Mark::EndOfStream, &[0])
+        self.send(
+            stamp,
+            Mark::EndOfStream,
+            ChunkContents::TransportStream,
+            &[0],
+        )
     }
 
-    fn send(&self, stamp: &ChunkStamp, mark: Mark, data: &[u8]) -> Result<(), BusError> {
+    fn send(
+        &self,
+        stamp: &ChunkStamp,
+        mark: Mark,
+        contents: ChunkContents,
+        data: &[u8],
+    ) -> Result<(), BusError> {
         let mut sample = self
             .port
             .loan_slice_uninit(data.len())
             .map_err(|error: LoanError| BusError::port("loan a chunk", &error))?
             .write_from_slice(data);
-        *sample.user_header_mut() = ChunkHeader::new(stamp, self.epoch, mark);
+        *sample.user_header_mut() = ChunkHeader::new(stamp, self.epoch, mark, contents);
         sample
             .send()
             .map_err(|error| BusError::port("publish a chunk", &error))?;
@@ -195,6 +217,12 @@ impl Chunk {
     #[must_use]
     pub fn epoch(&self) -> u32 {
         self.epoch
+    }
+
+    /// What kind of thing its data are.
+    #[must_use]
+    pub fn contents(&self) -> ChunkContents {
+        self.sample.user_header().contents()
     }
 
     /// What a sender has sent, as it came.

@@ -10,13 +10,15 @@ use iceoryx2::prelude::ZeroCopySend;
 
 use crate::error::BusError;
 
+mod chunk;
 mod tile;
 
+pub use chunk::{ChunkContents, ChunkHeader, ChunkStamp, UnitPart};
 pub(crate) use tile::TileHeader;
 pub use tile::TileStamp;
 
 /// Says "this was written by a Sluice of this layout".
-const MAGIC: u32 = 0x534c_4336;
+const MAGIC: u32 = 0x534c_4337;
 
 const FLAG_DISCONTINUITY: u32 = 1;
 const FLAG_END_OF_STREAM: u32 = 2;
@@ -327,72 +329,6 @@ impl ResultHeader {
         } else {
             Mark::EndOfStream
         })
-    }
-}
-
-/// What the gateway says of a chunk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ChunkStamp {
-    /// Counts the chunks of this stream, from 0, over restarts of the gateway.
-    pub sequence_number: u64,
-    /// Counts the senders of this stream, from 1, over restarts of the gateway.
-    pub session: u64,
-    /// When its first byte was received, on the machine's monotonic clock.
-    pub arrived_ns: u64,
-}
-
-/// The header of `pushed/<stream>`.
-#[derive(Debug, Clone, Copy, Default, ZeroCopySend)]
-#[repr(C)]
-pub struct ChunkHeader {
-    magic: u32,
-    epoch: u32,
-    sequence_number: u64,
-    session: u64,
-    arrived_ns: u64,
-    flags: u32,
-    reserved: u32,
-}
-
-impl ChunkHeader {
-    pub(crate) fn new(stamp: &ChunkStamp, epoch: u32, mark: Mark) -> Self {
-        Self {
-            magic: MAGIC,
-            epoch,
-            sequence_number: stamp.sequence_number,
-            session: stamp.session,
-            arrived_ns: stamp.arrived_ns,
-            flags: match mark {
-                Mark::Data => 0,
-                Mark::BeginOfStream => FLAG_BEGIN_OF_STREAM,
-                Mark::EndOfStream => FLAG_END_OF_STREAM,
-            },
-            reserved: 0,
-        }
-    }
-
-    pub(crate) fn mark(&self) -> Result<Mark, BusError> {
-        if self.magic != MAGIC {
-            return Err(invalid("the magic of a chunk header", self.magic));
-        }
-        match self.flags {
-            0 => Ok(Mark::Data),
-            FLAG_BEGIN_OF_STREAM => Ok(Mark::BeginOfStream),
-            FLAG_END_OF_STREAM => Ok(Mark::EndOfStream),
-            other => Err(invalid("a flag of a chunk", other)),
-        }
-    }
-
-    pub(crate) fn epoch(&self) -> u32 {
-        self.epoch
-    }
-
-    pub(crate) fn stamp(&self) -> ChunkStamp {
-        ChunkStamp {
-            sequence_number: self.sequence_number,
-            session: self.session,
-            arrived_ns: self.arrived_ns,
-        }
     }
 }
 

@@ -40,7 +40,8 @@ pub use chunks::{CHUNK_BYTES_MAX, Chunk, ChunkPublisher, ChunkSubscriber, Incomi
 pub use error::BusError;
 pub use frames::{Frame, FrameLoan, FramePublisher, FrameSubscriber, Incoming, Interrupter};
 pub use header::{
-    ChunkStamp, ColourMatrix, CudaSlot, FrameStamp, MemoryKind, PacketStamp, TileStamp,
+    ChunkContents, ChunkStamp, ColourMatrix, CudaSlot, FrameStamp, MemoryKind, PacketStamp,
+    TileStamp, UnitPart,
 };
 pub use packets::{IncomingPacket, Packet, PacketPublisher, PacketSubscriber};
 pub use results::{FrameResult, Outcome, ResultBody, ResultPublisher, ResultSubscriber};

@@ -12,9 +12,9 @@ use contract::name::WorkerId;
 use contract::spec::{FrameServiceSpec, QueuePolicy};
 use frame_bus::supervision::Root;
 use frame_bus::{
-    Arrivals, Bus, BusError, CHUNK_BYTES_MAX, ChunkPublisher, ChunkStamp, ChunkSubscriber,
-    ColourMatrix, Frame, FramePublisher, FrameStamp, FrameSubscriber, Incoming, IncomingChunk,
-    IncomingPacket, IncomingTile, Listener, Outcome, PacketPublisher, PacketStamp,
+    Arrivals, Bus, BusError, CHUNK_BYTES_MAX, ChunkContents, ChunkPublisher, ChunkStamp,
+    ChunkSubscriber, ColourMatrix, Frame, FramePublisher, FrameStamp, FrameSubscriber, Incoming,
+    IncomingChunk, IncomingPacket, IncomingTile, Listener, Outcome, PacketPublisher, PacketStamp,
     PacketSubscriber, ResultBody, ResultPublisher, ResultSubscriber, TilePublisher, TileStamp,
     TileSubscriber, Waker,
 };
@@ -332,7 +332,9 @@ fn chunks_wait_for_who_comes_late_and_the_oldest_go() {
     };
     let publish = |number: u64| {
         let data = vec![number as u8; CHUNK_BYTES_MAX];
-        publisher.publish(&stamp(number), &data).expect("published");
+        publisher
+            .publish(&stamp(number), ChunkContents::TransportStream, &data)
+            .expect("published");
     };
     publisher.begin(&stamp(0)).expect("published");
     publish(1);
@@ -344,7 +346,7 @@ fn chunks_wait_for_who_comes_late_and_the_oldest_go() {
     let kept = chunks(&mut late);
     assert_eq!((kept.len(), &kept[0][..]), (128, "76"));
     let too_large = vec![0; CHUNK_BYTES_MAX + 1];
-    let refused = publisher.publish(&stamp(204), &too_large);
+    let refused = publisher.publish(&stamp(204), ChunkContents::TransportStream, &too_large);
     assert!(matches!(refused, Err(BusError::TooLarge { .. })));
 }
 

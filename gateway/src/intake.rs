@@ -4,6 +4,7 @@
 //! reads what strangers send, and belongs into the process whose death costs one stream. They are
 //! gathered into chunks, numbered and handed to the ingest worker of the stream, and nobody waits
 //! for that: what it does not take in time is overwritten on the bus, and it counts the gap.
+//! Access units that came in RTP packets are handed on one by one, in as many chunks as they need.
 //!
 //! A sender whose name a rule of `accept` takes is let in before there is a stream: it *waits*, and
 //! what it sends is held, until the supervisor has made the stream. A place among those who wait
@@ -21,7 +22,10 @@ use contract::clock::monotonic_ns;
 use contract::ledger::{Counters, IntakeCounters};
 use contract::name::{StreamName, WorkerId};
 use contract::spec::{AcceptSpec, IntakeSpec};
-use frame_bus::{BookWriter, Bus, BusError, CHUNK_BYTES_MAX, ChunkPublisher, ChunkStamp, Waker};
+use frame_bus::{
+    BookWriter, Bus, BusError, CHUNK_BYTES_MAX, ChunkContents, ChunkPublisher, ChunkStamp,
+    UnitPart, Waker,
+};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -34,6 +38,21 @@ pub(crate) const WAIT_MAX: Duration = Duration::from_secs(20);
 
 /// Of senders for whom there is no place is told so often.
 const FULL_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Most bytes of an access unit: a third of what may wait for the ingest worker. A key frame of
+/// 3840x2160 has about one megabyte.
+pub(crate) const UNIT_BYTES_MAX: usize = 40 * CHUNK_BYTES_MAX;
+
+/// An H.264 access unit of a sender, as a byte stream.
+#[derive(Debug, Clone)]
+pub(crate) struct Unit {
+    pub(crate) data: Arc<[u8]>,
+    /// When it was due by the rhythm of its sender, on the monotonic clock.
+    pub(crate) pts_ns: u64,
+    /// When it had come, on the same clock.
+    pub(crate) arrived_ns: u64,
+    pub(crate) keyframe: bool,
+}
 
 /// The paths at which senders may publish. Cloning is cheap; all clones are one.
 #[derive(Clone)]
@@ -397,10 +416,38 @@ impl Session {
         let (chunk, number) = (&self.chunk, self.number);
         if let Some(open) = &mut lock(&self.desk).open {
             open.send(number, arrived_ns, |publisher, stamp| {
-                publisher.publish(stamp, chunk)
+                publisher.publish(stamp, ChunkContents::TransportStream, chunk)
             });
         }
         self.chunk.clear();
+    }
+
+    /// Hands on an access unit. One that is too large is missed.
+    pub(crate) fn take_unit(&mut self, unit: &Unit) {
+        if unit.data.is_empty() || unit.data.len() > UNIT_BYTES_MAX {
+            tracing::debug!(bytes = unit.data.len(), "an access unit is passed over");
+            self.missed(1);
+            return;
+        }
+        let parts = unit.data.len().div_ceil(CHUNK_BYTES_MAX);
+        if let Some(open) = &mut lock(&self.desk).open {
+            open.book.update(|book| {
+                book.received += parts as u64;
+                book.messages += 1;
+                book.bytes += unit.data.len() as u64;
+            });
+            for (index, data) in unit.data.chunks(CHUNK_BYTES_MAX).enumerate() {
+                let part = UnitPart {
+                    pts_ns: unit.pts_ns,
+                    keyframe: unit.keyframe,
+                    first: index == 0,
+                    last: index + 1 == parts,
+                };
+                open.send(self.number, unit.arrived_ns, |publisher, stamp| {
+                    publisher.publish(stamp, ChunkContents::Unit(part), data)
+                });
+            }
+        }
     }
 
     /// So many messages of the sender are missing since it has come.
@@ -410,6 +457,11 @@ impl Session {
         {
             open.book.update(|book| book.missed += more);
         }
+    }
+
+    /// Whether the path is taken away.
+    pub(crate) fn is_closed(&self) -> bool {
+        lock(&self.desk).open.is_none()
     }
 
     /// Waits until the path is taken away.

@@ -16,7 +16,7 @@
 //! | `hls` | playlists, segments, a page | `network` |
 //! | `timeline` | from PTS to the time of one viewing: pure | theirs |
 //! | `rtsp` | mounts, media, sessions | `rtsp`, and one a connection |
-//! | `webrtc` | WHEP over HTTP, one UDP socket, a task a viewer | `network` |
+//! | `webrtc` | WHEP and WHIP over HTTP, one UDP socket, a task a session | `network` |
 //! | `srt` | the port of SRT, its viewers and senders | `network`, and libsrt's own |
 //! | `push` | streams that are pushed to others | `network`, and GStreamer's own |
 //! | `mpegts` | access units as MPEG-TS: pure | any |

@@ -51,6 +51,8 @@ impl Plan {
             ports,
             webrtc_hosts,
             srt_passphrase,
+            publish,
+            publish_token,
             streams: _,
             intakes: _,
             accept: _,
@@ -63,6 +65,8 @@ impl Plan {
                 "the passphrase of SRT",
                 *srt_passphrase != current.srt_passphrase,
             ),
+            ("how senders may publish", *publish != current.publish),
+            ("`publish_token`", *publish_token != current.publish_token),
         ] {
             if changed {
                 return Err(format!("{what} cannot change while the gateway listens"));
@@ -210,6 +214,8 @@ mod tests {
             ports: [(Protocol::Rtsp, 8554)].into(),
             webrtc_hosts: Vec::new(),
             srt_passphrase: None,
+            publish: [Protocol::Srt].into(),
+            publish_token: None,
             streams: streams.map(|(name, path)| stream(name, path)).to_vec(),
             intakes: Vec::new(),
             accept: Vec::new(),
@@ -322,13 +328,19 @@ mod tests {
     fn what_cannot_change_is_named() {
         let current = spec([("yard", "yard")]);
         type Change = (&'static str, fn(&mut GatewaySpec));
-        let changes: [Change; 5] = [
+        let changes: [Change; 7] = [
             ("the address", |spec| spec.address = "0.0.0.0".to_owned()),
             ("the ports", |spec| {
                 spec.ports.insert(Protocol::Rtsp, 554);
             }),
             ("the passphrase of SRT", |spec| {
                 spec.srt_passphrase = Some(Secret::new("hunter2hunter2".to_owned()));
+            }),
+            ("how senders may publish", |spec| {
+                spec.publish.insert(Protocol::Webrtc);
+            }),
+            ("`publish_token`", |spec| {
+                spec.publish_token = Some(Secret::new("hunter2hunter2".to_owned()));
             }),
             ("both want the rtsp path `yard`", |spec| {
                 spec.streams.push(stream("gate", "yard"));

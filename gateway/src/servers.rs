@@ -1,6 +1,6 @@
 //! The servers, one a protocol, each begun with the first stream that it serves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use contract::spec::{GatewaySpec, Protocol, Secret};
@@ -23,6 +23,8 @@ pub(crate) struct Servers {
     ports: BTreeMap<Protocol, u16>,
     directories: BTreeMap<Protocol, Directory>,
     intakes: Intakes,
+    publish: BTreeSet<Protocol>,
+    publish_token: Option<Secret>,
     waker: Waker,
     webrtc_hosts: Vec<IpAddr>,
     rtsp: Option<rtsp::Server>,
@@ -42,6 +44,8 @@ impl Servers {
             ports: spec.ports.clone(),
             directories: BTreeMap::new(),
             intakes,
+            publish: spec.publish.clone(),
+            publish_token: spec.publish_token.clone(),
             waker,
             webrtc_hosts: spec.webrtc_hosts.clone(),
             rtsp: None,
@@ -57,7 +61,7 @@ impl Servers {
     pub(crate) fn listen(&mut self, spec: &GatewaySpec) -> Result<(), GatewayError> {
         let served = spec.streams.iter().flat_map(|stream| stream.paths.keys());
         let takes = !spec.intakes.is_empty() || !spec.accept.is_empty();
-        let published = takes.then_some(&Protocol::Srt);
+        let published = spec.publish.iter().filter(|_| takes);
         for protocol in served.chain(published) {
             if self.directories.contains_key(protocol) {
                 continue;
@@ -162,21 +166,30 @@ impl Servers {
                     address: self.address.clone(),
                     port,
                     hosts: self.webrtc_hosts.clone(),
+                    token: self.publish_token.clone(),
                 };
-                let server = webrtc::Server::begin(self.network()?, &place, directory.clone())?;
+                let intakes = self
+                    .publish
+                    .contains(&protocol)
+                    .then(|| self.intakes.clone());
+                let directory = directory.clone();
+                let server = webrtc::Server::begin(self.network()?, &place, directory, intakes)?;
                 self.webrtc = Some(server);
                 Ok(())
             }
             Protocol::Srt => {
                 let (address, passphrase) = (self.address.clone(), self.srt_passphrase.clone());
-                let intakes = self.intakes.clone();
+                let intakes = self
+                    .publish
+                    .contains(&protocol)
+                    .then(|| self.intakes.clone());
                 let network = self.network()?;
                 let place = srt::Place {
                     address: &address,
                     port,
                     passphrase: passphrase.as_ref(),
                 };
-                self.srt = Some(srt::Server::start(network, &place, directory, &intakes)?);
+                self.srt = Some(srt::Server::start(network, &place, directory, intakes)?);
                 Ok(())
             }
         }

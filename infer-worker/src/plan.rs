@@ -301,6 +301,8 @@ mod tests {
             ports: [].into(),
             webrtc_hosts: Vec::new(),
             srt_passphrase: None,
+            publish: [].into(),
+            publish_token: None,
             streams: Vec::new(),
             intakes: Vec::new(),
             accept: Vec::new(),

@@ -414,6 +414,8 @@ impl Planner<'_> {
             ports: self.config.gateway.ports.clone(),
             webrtc_hosts: self.config.gateway.webrtc_hosts.clone(),
             srt_passphrase: self.config.gateway.srt_passphrase.clone(),
+            publish: self.config.gateway.publish.clone(),
+            publish_token: self.config.gateway.publish_token.clone(),
             streams,
             intakes,
             accept,
@@ -427,18 +429,19 @@ impl Planner<'_> {
     /// Where the gateway listens.
     fn served(&self) -> BTreeMap<Protocol, SocketAddr> {
         let gateway = &self.config.gateway;
-        let streams = self.config.streams.values();
-        let used = streams.flat_map(|stream| {
-            let published = stream.source.is_published().then_some(&Protocol::Srt);
-            stream.outputs.served.keys().chain(published)
-        });
+        let mut streams = self.config.streams.values();
+        let used = streams
+            .clone()
+            .flat_map(|stream| stream.outputs.served.keys());
+        let takes =
+            !self.config.accept.is_empty() || streams.any(|stream| stream.source.is_published());
+        let published = gateway.publish.iter().filter(|_| takes);
         let address = |protocol: &Protocol| {
             let port = gateway.ports.get(protocol).copied();
             let port = port.unwrap_or_else(|| protocol.usual_port());
             (*protocol, SocketAddr::new(gateway.address, port))
         };
-        let accepting = (!self.config.accept.is_empty()).then_some(&Protocol::Srt);
-        used.chain(accepting).map(address).collect()
+        used.chain(published).map(address).collect()
     }
 
     fn topology(&self) -> Topology {

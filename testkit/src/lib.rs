@@ -14,6 +14,7 @@ pub mod process;
 pub mod rtmp;
 pub mod wait;
 pub mod whep;
+pub mod whip;
 pub mod worker;
 
 pub use wait::wait_until;

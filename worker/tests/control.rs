@@ -27,6 +27,8 @@ fn spec() -> WorkerSpec {
             ports: [].into(),
             webrtc_hosts: Vec::new(),
             srt_passphrase: None,
+            publish: [].into(),
+            publish_token: None,
             streams: Vec::new(),
             intakes: Vec::new(),
             accept: Vec::new(),

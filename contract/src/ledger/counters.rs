@@ -542,12 +542,12 @@ counters! {
         published,
         /// Inside the worker when it was killed.
         lost_in_worker,
-        /// Messages of senders in these chunks.
+        /// Messages of senders in these chunks; access units of those who send such.
         messages,
         /// Bytes of those.
         bytes,
         /// Messages of senders that never came, came too late, or found no room while their
-        /// stream was made.
+        /// stream was made; access units that what was lost makes useless, and too large ones.
         missed,
         /// Senders connected now: 0 or 1.
         senders,

@@ -1,6 +1,6 @@
 //! What the gateway serves, by which protocols, and where.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -25,6 +25,10 @@ pub struct GatewaySpec {
     pub srt_passphrase: Option<Secret>,
     /// The streams it serves.
     pub streams: Vec<GatewayStreamSpec>,
+    /// By which protocols senders may publish.
+    pub publish: BTreeSet<Protocol>,
+    /// What senders by WebRTC must have, 10 to 128 characters; `None`: all may publish.
+    pub publish_token: Option<Secret>,
     /// The streams that senders publish to it.
     pub intakes: Vec<IntakeSpec>,
     /// The senders besides that it tells of, because they may become streams.
@@ -99,7 +103,7 @@ pub enum Protocol {
     Rtsp,
     /// HTTP Live Streaming, with the parts of its low-latency extension.
     Hls,
-    /// WebRTC, begun by WHEP.
+    /// WebRTC, begun by WHEP, and by WHIP for senders.
     Webrtc,
     /// MPEG-TS over SRT; the path is the stream id.
     Srt,

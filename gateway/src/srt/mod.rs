@@ -65,7 +65,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Listens, serves what is in `directory`, and takes what is published at `intakes`.
+    /// Listens, serves what is in `directory`, and takes what is published at `intakes`, if senders
+    /// may by this protocol.
     ///
     /// # Errors
     /// [`GatewayError::Listen`] when the port cannot be had.
@@ -73,7 +74,7 @@ impl Server {
         network: &Network,
         place: &Place<'_>,
         directory: &Directory,
-        intakes: &Intakes,
+        intakes: Option<Intakes>,
     ) -> Result<Self, GatewayError> {
         let Place {
             address,
@@ -107,7 +108,7 @@ impl Server {
         let port = listener.local_address().port();
         let served = Served {
             directory: directory.clone(),
-            intakes: intakes.clone(),
+            intakes,
             seats,
         };
         network.spawn(accept(listener, served));
@@ -123,7 +124,7 @@ impl Server {
 /// Who is let in.
 struct Door {
     directory: Directory,
-    intakes: Intakes,
+    intakes: Option<Intakes>,
     passphrase: Option<Passphrase>,
     seats: Seats,
 }
@@ -134,7 +135,7 @@ impl Door {
             Ok(StreamId::Read(path)) if self.directory.find(path).is_none() => Refusal::NotFound,
             Ok(StreamId::Read(_)) if self.seats.all_taken() => Refusal::Overload,
             Ok(StreamId::Read(_)) => return Admission::Accept(self.passphrase.clone()),
-            Ok(StreamId::Publish(path)) => match self.intakes.admits(path) {
+            Ok(StreamId::Publish(path)) => match admits(self.intakes.as_ref(), path) {
                 Ok(()) => return Admission::Accept(self.passphrase.clone()),
                 Err(intake::Refusal::Unknown) => Refusal::NotFound,
                 Err(intake::Refusal::Taken) => Refusal::Conflict,
@@ -147,10 +148,15 @@ impl Door {
     }
 }
 
+fn admits(intakes: Option<&Intakes>, path: &str) -> Result<(), intake::Refusal> {
+    let intakes = intakes.ok_or(intake::Refusal::Unknown)?;
+    intakes.admits(path)
+}
+
 /// What is to be had on the port.
 struct Served {
     directory: Directory,
-    intakes: Intakes,
+    intakes: Option<Intakes>,
     seats: Seats,
 }
 
@@ -189,10 +195,13 @@ impl Served {
                 });
             }
             Ok(StreamId::Publish(path)) => {
-                let Ok(begun) = self.intakes.begin(path) else {
+                let Some(intakes) = self.intakes.clone() else {
                     return;
                 };
-                let (intakes, path) = (self.intakes.clone(), path.to_owned());
+                let Ok(begun) = intakes.begin(path) else {
+                    return;
+                };
+                let path = path.to_owned();
                 tokio::spawn(async move {
                     publisher::serve(connection, begun, &intakes, &path).await;
                 });

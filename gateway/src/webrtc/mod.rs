@@ -1,14 +1,17 @@
-//! Streams served by WebRTC: one HTTP port for WHEP, and the UDP port of the same number for the
-//! media of all viewers.
+//! Streams served and taken in by WebRTC: one HTTP port for WHEP and WHIP, and the UDP port of the
+//! same number for the media of all viewers and senders.
 //!
 //! | room | what for |
 //! |---|---|
 //! | `reception`, `whep` | offers in, answers out; the page for browsers |
-//! | `offer` | whether an offer's decoders suit the stream: pure |
+//! | `offer` | whether an offer's decoders suit the stream, and its encoders us: pure |
+//! | `engine` | one session: connecting, living, leaving |
 //! | `viewer` | one viewer: from the channel to datagrams, without I/O |
 //! | `pace` | what a viewer is sent next, and when: pure |
 //! | `quality` | which encode a viewer is sent: pure |
-//! | `sessions` | a task for each viewer, and which viewer a datagram is from |
+//! | `sender` | one sender: from datagrams to its path's intake, without I/O |
+//! | `continuity` | what of a sender can be decoded, and when it is asked for a key frame: pure |
+//! | `sessions` | a task for each session, and which a datagram is from |
 //! | `socket` | the UDP socket |
 //! | `addresses` | where we are found |
 //!
@@ -17,10 +20,13 @@
 //! what the pacer lets go in a tenth of a second.
 
 mod addresses;
+mod continuity;
+mod engine;
 mod offer;
 mod pace;
 mod quality;
 mod reception;
+mod sender;
 mod sessions;
 mod socket;
 mod viewer;
@@ -30,15 +36,16 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use contract::spec::Protocol;
+use contract::spec::{Protocol, Secret};
 
+use self::engine::House;
 use self::reception::Reception;
 use self::sessions::Sessions;
 use self::socket::Socket;
-use self::viewer::House;
 use crate::GatewayError;
 use crate::directory::Directory;
 use crate::http::Listener;
+use crate::intake::Intakes;
 use crate::network::Network;
 
 /// Tries to find a number that is free for TCP and UDP, where any will do.
@@ -55,16 +62,19 @@ pub(crate) struct Place {
     pub(crate) address: String,
     /// 0 is any that is free.
     pub(crate) port: u16,
-    /// Where viewers find us besides our own addresses.
+    /// Where we are found besides our own addresses.
     pub(crate) hosts: Vec<IpAddr>,
+    /// What senders must have.
+    pub(crate) token: Option<Secret>,
 }
 
 impl Server {
-    /// Begins to listen.
+    /// Begins to listen, serves what is in `directory`, and takes what is published at `intakes`.
     pub(crate) fn begin(
         network: &Network,
         place: &Place,
         directory: Directory,
+        intakes: Option<Intakes>,
     ) -> Result<Self, GatewayError> {
         let failed = |reason: String| GatewayError::Listen {
             protocol: Protocol::Webrtc,
@@ -90,6 +100,8 @@ impl Server {
                 addresses: addresses::reached_at(socket.address(), &place.hosts),
             },
             directory,
+            intakes,
+            token: place.token.clone(),
             sessions: sessions.clone(),
             socket: Arc::clone(&socket),
         };

@@ -1,4 +1,5 @@
-//! Whether who makes an SDP offer can decode the stream, and what is answered about it. Pure.
+//! Whether who makes an SDP offer can decode the stream, or encode one for us, and what is answered
+//! about it. Pure.
 //!
 //! An H.264 decoder says by `profile-level-id` what it decodes (RFC 6184, section 8.1). A profile
 //! that contains another decodes it too, and a constrained baseline stream is contained in all.
@@ -7,6 +8,8 @@
 //! can, and ask for `level-asymmetry-allowed`.
 
 use std::collections::BTreeMap;
+
+use str0m::media::Mid;
 
 /// The kind of a NAL unit that is a sequence parameter set.
 const SEQUENCE_PARAMETER_SET: u8 = 7;
@@ -19,7 +22,7 @@ pub(super) struct ProfileLevel {
     level: u8,
 }
 
-/// The profiles that browsers decode.
+/// The profiles that browsers have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Profile {
     ConstrainedBaseline,
@@ -134,7 +137,20 @@ impl ProfileLevel {
     }
 }
 
-/// The H.264 decoders of an offer that take fragments of NAL units, without which no picture of
+/// The encoders of an offer that are taken, one of each profile: all that a decoder of ours knows.
+/// Both sides must name the profile as it was offered.
+pub(super) fn encoders(offer: &str) -> Vec<ProfileLevel> {
+    let mut encoders: Vec<ProfileLevel> = Vec::new();
+    for encoder in decoders(offer) {
+        let known = |other: &ProfileLevel| other.profile() == encoder.profile();
+        if encoder.profile().is_some() && !encoders.iter().any(known) {
+            encoders.push(encoder);
+        }
+    }
+    encoders
+}
+
+/// The H.264 codecs of an offer that take fragments of NAL units, without which no picture of
 /// use fits into a packet.
 fn decoders(offer: &str) -> Vec<ProfileLevel> {
     let mut decoders = Vec::new();
@@ -163,6 +179,17 @@ fn decoders(offer: &str) -> Vec<ProfileLevel> {
         }
     }
     decoders
+}
+
+/// The names of the videos of an offer.
+pub(super) fn videos(offer: &str) -> impl Iterator<Item = Mid> {
+    let sections = offer.split("\nm=");
+    let videos = sections.filter(|section| section.starts_with("video "));
+    videos.filter_map(|section| {
+        let mut lines = section.lines();
+        let mid = lines.find_map(|line| line.strip_prefix("a=mid:"))?;
+        Some(Mid::from(mid.trim()))
+    })
 }
 
 /// `NAME PAYLOAD_TYPE REST`
@@ -220,6 +247,20 @@ mod tests {
         let exact = CHROME.replace("39 level", "39 x=y; level");
         let exact = exact.replace("4d001f", "42E01F");
         assert_eq!(answer(&exact, "42c01e"), Ok("42e01e".to_owned()));
+    }
+
+    #[test]
+    fn encoders_of_each_profile_are_taken_once() {
+        let taken = |offer: &str| -> Vec<String> {
+            let encoders = encoders(offer).into_iter();
+            encoders.map(ProfileLevel::text).collect()
+        };
+        assert_eq!(taken(CHROME), ["42001f", "4d001f"], "64001f has mode 0");
+        let twice = CHROME.replace("4d001f", "420028");
+        assert_eq!(taken(&twice), ["42001f"]);
+        let odd = CHROME.replace("4d001f", "f4001f");
+        assert_eq!(taken(&odd), ["42001f"], "4:4:4 is no profile of ours");
+        assert_eq!(taken("v=0\r\n"), [""; 0]);
     }
 
     #[test]

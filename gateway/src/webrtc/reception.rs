@@ -8,13 +8,17 @@ use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode};
 use axum::{Extension, Router};
 use bytes::Bytes;
+use contract::spec::Secret;
 
-use super::sessions::{Sessions, VIEWERS_MAX};
+use super::engine::{House, Party};
+use super::sender::Sender;
+use super::sessions::Sessions;
 use super::socket::Socket;
-use super::viewer::{House, Refusal, Viewer};
-use super::whep::{self, Problem, Response, Route};
+use super::viewer::{Refusal, Viewer};
+use super::whep::{self, Problem, Response, Route, Side};
 use crate::directory::Directory;
 use crate::http::Peer;
+use crate::intake::{self, Intakes};
 use crate::ladder::Rung;
 
 /// Bytes of a body. The offer of a browser has under 10 KB.
@@ -30,6 +34,10 @@ const PICTURE_WAIT_MAX: Duration = Duration::from_secs(10);
 pub(super) struct Reception {
     pub(super) house: House,
     pub(super) directory: Directory,
+    /// Where senders may publish, if they may by this protocol.
+    pub(super) intakes: Option<Intakes>,
+    /// What senders must have.
+    pub(super) token: Option<Secret>,
     pub(super) sessions: Sessions,
     pub(super) socket: Arc<Socket>,
 }
@@ -66,12 +74,23 @@ impl Reception {
                 self.directory.find(path).ok_or(Problem::NoStream)?;
                 Ok(whep::page())
             }
-            Route::Endpoint { path } => {
+            Route::Endpoint {
+                side: Side::Sender,
+                path,
+            } => {
+                // Who has no token is not told which paths there are.
+                whep::authorize(self.token.as_ref(), &head.headers)?;
+                self.begin_sender(path, &text(body).await?)
+            }
+            Route::Endpoint {
+                side: Side::Viewer,
+                path,
+            } => {
                 let quality = whep::quality(head.uri.query().unwrap_or_default());
                 self.begin(path, quality, &text(body).await?).await
             }
-            Route::Session { path, name } => {
-                let fragment = self.sessions.offered_by(path, name);
+            Route::Session { side, path, name } => {
+                let fragment = self.sessions.offered_by(side, path, name);
                 let fragment = fragment.ok_or(Problem::NoSession)?;
                 if head.method == Method::DELETE {
                     self.sessions.end(name);
@@ -99,17 +118,38 @@ impl Reception {
                 Problem::NoQuality(names.collect())
             })?;
         }
-        if self.sessions.count() >= VIEWERS_MAX {
-            return Err(Problem::Full(VIEWERS_MAX));
+        if self.sessions.is_full(Side::Viewer) {
+            return Err(Problem::Full(Side::Viewer));
         }
         if !ladder.channel().wait_for_picture(PICTURE_WAIT_MAX).await {
             return Err(Problem::Refused(Refusal::NoPicture));
         }
         let joined = Viewer::join(offer, ladder, &self.house, Instant::now());
         let (viewer, answer) = joined.map_err(Problem::Refused)?;
-        let name = self.sessions.begin(viewer, path, &self.socket);
+        self.serve(viewer, Side::Viewer, path, answer)
+    }
+
+    fn begin_sender(&self, path: &str, offer: &str) -> Result<Response, Problem> {
+        let unknown = Problem::Publish(intake::Refusal::Unknown);
+        let intakes = self.intakes.as_ref().ok_or(unknown)?;
+        intakes.admits(path).map_err(Problem::Publish)?;
+        if self.sessions.is_full(Side::Sender) {
+            return Err(Problem::Full(Side::Sender));
+        }
+        let (sender, answer) = Sender::join(offer, path, intakes, &self.house, Instant::now())?;
+        self.serve(sender, Side::Sender, path, answer)
+    }
+
+    fn serve(
+        &self,
+        party: impl Party,
+        side: Side,
+        path: &str,
+        answer: String,
+    ) -> Result<Response, Problem> {
+        let name = self.sessions.begin(party, side, path, &self.socket);
         let name = name.map_err(|error| Problem::Internal(error.to_string()))?;
-        Ok(whep::created(path, &name, answer))
+        Ok(whep::created(side, path, &name, answer))
     }
 }
 

@@ -1,7 +1,7 @@
-//! Who watches, and which of them a datagram is from.
+//! Who watches and who sends, and which of them a datagram is from.
 //!
 //! One look-up a datagram, however many watch: the requests of ICE name the session that they are
-//! for, and all else comes from an address from which such a request has come. The viewer itself
+//! for, and all else comes from an address from which such a request has come. The engine itself
 //! checks that the request was made by who was given the answer; only then its address is learnt,
 //! and no address is taken from another.
 
@@ -15,16 +15,24 @@ use std::time::{Duration, Instant};
 use str0m::ice::StunMessage;
 use tokio::sync::mpsc;
 
+use super::engine::{Leaving, Party};
 use super::socket::{Datagram, Socket};
-use super::viewer::{Leaving, Viewer};
+use super::whep::Side;
 
 /// Most viewers in all.
 pub(super) const VIEWERS_MAX: usize = 256;
 
-/// Datagrams that wait for one viewer. Those beyond are lost, as they would be on the way.
-const INBOX_MAX: usize = 64;
+/// Most senders in all: as many as streams that a run has.
+pub(super) const SENDERS_MAX: usize = 256;
 
-/// Addresses from which one viewer sends: one of each of its interfaces, for a while.
+/// Datagrams that wait for one viewer, who sends little. Those beyond are lost, as they would be on
+/// the way.
+const VIEWER_INBOX_MAX: usize = 64;
+
+/// The same of one sender: two key frames of a megabyte.
+const SENDER_INBOX_MAX: usize = 2048;
+
+/// Addresses from which one of them sends: one of each of its interfaces, for a while.
 const ADDRESSES_MAX: usize = 16;
 
 /// Good-bye takes this long at most.
@@ -40,12 +48,13 @@ pub(super) struct Sessions(Arc<Mutex<Table>>);
 #[derive(Default)]
 struct Table {
     sessions: HashMap<String, Session>,
-    /// By the name that the viewer's requests of ICE use for us.
+    /// By the name that requests of ICE use for us.
     by_fragment: HashMap<String, Inbox>,
     by_address: HashMap<SocketAddr, Inbox>,
 }
 
 struct Session {
+    side: Side,
     path: String,
     fragment: String,
     /// By which we would call it.
@@ -56,16 +65,23 @@ struct Session {
 type Inbox = mpsc::Sender<Datagram>;
 
 impl Sessions {
-    /// How many there are.
-    pub(super) fn count(&self) -> usize {
-        self.table().sessions.len()
+    /// Whether there are as many of one side as there may be.
+    pub(super) fn is_full(&self, side: Side) -> bool {
+        let table = self.table();
+        let sessions = table.sessions.values();
+        let count = sessions.filter(|session| session.side == side).count();
+        match side {
+            Side::Viewer => count >= VIEWERS_MAX,
+            Side::Sender => count >= SENDERS_MAX,
+        }
     }
 
-    /// Begins to serve a viewer, on this event loop; returns the name of its session, which
+    /// Begins to serve somebody, on this event loop; returns the name of the session, which
     /// nobody can guess.
     pub(super) fn begin(
         &self,
-        mut viewer: Viewer,
+        mut party: impl Party,
+        side: Side,
         path: &str,
         socket: &Arc<Socket>,
     ) -> io::Result<String> {
@@ -76,13 +92,17 @@ impl Sessions {
             let _ = write!(name, "{byte:02x}");
             name
         });
-        let (inbox, datagrams) = mpsc::channel(INBOX_MAX);
-        let (fragment, offered) = viewer.fragments();
+        let (inbox, datagrams) = mpsc::channel(match side {
+            Side::Viewer => VIEWER_INBOX_MAX,
+            Side::Sender => SENDER_INBOX_MAX,
+        });
+        let (fragment, offered) = party.engine().fragments();
         let mut table = self.table();
         table.by_fragment.insert(fragment.clone(), inbox);
         table.sessions.insert(
             name.clone(),
             Session {
+                side,
                 path: path.to_owned(),
                 fragment,
                 offered,
@@ -91,7 +111,7 @@ impl Sessions {
         );
         drop(table);
         let serving = Serving {
-            viewer,
+            party,
             sessions: self.clone(),
             name: name.clone(),
             path: path.to_owned(),
@@ -102,16 +122,16 @@ impl Sessions {
     }
 
     /// The `ice-ufrag` in the offer of a session at `path`; `None` when there is none.
-    pub(super) fn offered_by(&self, path: &str, name: &str) -> Option<String> {
+    pub(super) fn offered_by(&self, side: Side, path: &str, name: &str) -> Option<String> {
         let table = self.table();
         let session = table
             .sessions
             .get(name)
-            .filter(|session| session.path == path)?;
+            .filter(|session| session.side == side && session.path == path)?;
         Some(session.offered.clone())
     }
 
-    /// Ends a session; says whether it was there. Its viewer finds its inbox closed.
+    /// Ends a session; says whether it was there. Its task finds its inbox closed.
     pub(super) fn end(&self, name: &str) -> bool {
         let mut table = self.table();
         let Some(session) = table.sessions.remove(name) else {
@@ -139,7 +159,7 @@ impl Sessions {
             table.by_address.get(&datagram.source)
         };
         if let Some(inbox) = inbox {
-            // Full: the viewer is flooded, and does not get more for it.
+            // Full: it is flooded, and does not get more for it.
             let _ = inbox.try_send(datagram);
         }
     }
@@ -167,16 +187,16 @@ impl Sessions {
     }
 }
 
-/// The task of one viewer.
-struct Serving {
-    viewer: Viewer,
+/// The task of one session.
+struct Serving<P: Party> {
+    party: P,
     sessions: Sessions,
     name: String,
     path: String,
     socket: Arc<Socket>,
 }
 
-impl Serving {
+impl<P: Party> Serving<P> {
     async fn run(mut self, mut datagrams: mpsc::Receiver<Datagram>) {
         let mut outbox = self.socket.outbox();
         let mut known: Option<SocketAddr> = None;
@@ -186,11 +206,11 @@ impl Serving {
             let mut deadline = Instant::now() + CLOSE_MAX;
             let mut room = self.socket.send(&mut outbox);
             if room {
-                deadline = self.viewer.turn(&mut outbox);
+                deadline = self.party.turn(&mut outbox);
                 room = self.socket.send(&mut outbox);
             }
             let late = closed_at.is_some_and(|at| at.elapsed() > CLOSE_MAX);
-            if late || self.viewer.is_gone() {
+            if late || self.party.engine().is_gone() {
                 break;
             }
             tokio::select! {
@@ -198,35 +218,29 @@ impl Serving {
                 datagram = datagrams.recv(), if closed_at.is_none() => match datagram {
                     Some(datagram) => {
                         let source = datagram.source;
-                        if self.viewer.receive(&datagram, &mut outbox) && known != Some(source) {
-                            known = Some(source);
-                            self.sessions.learn(&self.name, source);
+                        if self.party.engine().receive(&datagram) {
+                            self.party.drain(&mut outbox);
+                            if known != Some(source) {
+                                known = Some(source);
+                                self.sessions.learn(&self.name, source);
+                            }
                         }
                     }
                     None => {
                         closed_at = Some(Instant::now());
-                        self.viewer.close(Leaving::Closed);
+                        self.party.engine().close(Leaving::Closed);
                     }
                 },
-                () = self.viewer.wait(), if room => {}
+                () = self.party.wait(), if room => {}
                 () = tokio::time::sleep_until(deadline.into()), if room => {}
             }
         }
     }
 }
 
-impl Drop for Serving {
+impl<P: Party> Drop for Serving<P> {
     fn drop(&mut self) {
         self.sessions.end(&self.name);
-        let account = self.viewer.account();
-        tracing::info!(
-            path = self.path,
-            reason = self.viewer.leaving().map(tracing::field::display),
-            sent = account.sent,
-            asked = account.asked,
-            switched = account.switched,
-            latency = ?account.latency,
-            "a viewer has left"
-        );
+        self.party.report(&self.path);
     }
 }

@@ -1,32 +1,23 @@
 //! One viewer: from the channel to RTP, and what it answers. Without I/O: datagrams go in and out.
 
 use std::collections::VecDeque;
-use std::fmt;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use contract::clock::monotonic_ns;
 use str0m::bwe::{Bitrate, BweKind};
-use str0m::change::SdpOffer;
-use str0m::config::{CryptoProvider, DtlsCert};
 use str0m::media::{MediaTime, Mid, Pt};
-use str0m::net::{Protocol, Receive, Transmit};
+use str0m::net::Transmit;
 use str0m::rtp::{Extension, ExtensionMap};
-use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc, RtcConfig, RtcError};
+use str0m::{Event, Rtc, RtcConfig};
 
+use super::engine::{Engine, House, Leaving, Offer, Party, Polled};
 use super::offer::{self, ProfileLevel};
 use super::pace::{Pace, Standing, Step};
 use super::quality::{Choice, Look};
-use super::socket::{Datagram, Outbox};
+use super::socket::Outbox;
 use crate::channel::{AccessUnit, Next, Reader};
 use crate::ladder::Ladder;
 use crate::timeline::Timeline;
-
-/// A viewer who has not connected by then goes.
-const CONNECT_MAX: Duration = Duration::from_secs(15);
-
-/// A viewer of whom nothing is heard for so long is gone. Browsers send something each second.
-const SILENCE_MAX: Duration = Duration::from_secs(6);
 
 /// Bytes handed to the socket before other viewers have their turn.
 const TURN_BYTES_MAX: usize = 128 << 10;
@@ -60,14 +51,6 @@ const UNSENT_MAX: usize = 64;
 /// The payload type and that of packets sent again, until the offer says its own.
 const PAYLOAD_TYPES: (u8, u8) = (96, 97);
 
-/// What all viewers are given.
-pub(super) struct House {
-    pub(super) crypto: std::sync::Arc<CryptoProvider>,
-    /// One for all: what a viewer trusts is the fingerprint in its own answer.
-    pub(super) certificate: DtlsCert,
-    pub(super) addresses: Vec<SocketAddr>,
-}
-
 /// Why somebody does not become a viewer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
@@ -79,47 +62,14 @@ pub(super) enum Refusal {
     NoDecoder { stream: String, offered: String },
 }
 
-/// Why a viewer goes.
-#[derive(Debug)]
-pub(super) enum Leaving {
-    /// The stream has ended, or is served no more.
-    Ended,
-    /// The viewer said so.
-    Closed,
-    /// It did not connect in time.
-    NotConnected,
-    /// Nothing is heard of it any more.
-    Silent,
-    /// The engine cannot go on with it.
-    Failed(RtcError),
-}
-
-impl fmt::Display for Leaving {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ended => formatter.write_str("the stream has ended"),
-            Self::Closed => formatter.write_str("it said so"),
-            Self::NotConnected => formatter.write_str("it did not connect"),
-            Self::Silent => formatter.write_str("nothing is heard of it"),
-            Self::Failed(error) => error.fmt(formatter),
-        }
-    }
-}
-
 /// One viewer.
 pub(super) struct Viewer {
-    rtc: Rtc,
+    engine: Engine,
     reader: Reader,
-    /// The `ice-ufrag` of its offer.
-    offered: String,
     mid: Mid,
     payload_type: Pt,
     timeline: Timeline,
     pace: Pace,
-    began: Instant,
-    heard: Instant,
-    connected: bool,
-    leaving: Option<Leaving>,
     /// Access units whose last packet has not left, by RTP time.
     unsent: VecDeque<Unsent>,
     ladder: Ladder,
@@ -166,26 +116,19 @@ impl Viewer {
         let group = channel.group();
         let keyframe = group.first().ok_or(Refusal::NoPicture)?;
         let stream = ProfileLevel::of_stream(&keyframe.data).ok_or(Refusal::NoPicture)?;
-        let bad_offer = |error: &dyn fmt::Display| Refusal::BadOffer(error.to_string());
-        let parsed = SdpOffer::from_sdp_string(offer).map_err(|error| bad_offer(&error))?;
+        let parsed = Offer::parse(offer).map_err(Refusal::BadOffer)?;
         let profile = offer::choose(offer, stream).map_err(|offered| Refusal::NoDecoder {
             stream: stream.text(),
             offered,
         })?;
         let estimate = (channel.bits_per_second() * ESTIMATE_FACTOR).max(ESTIMATE_MIN);
 
-        let mut rtc = config(house, profile, estimate).build(now);
-        for address in &house.addresses {
-            // One that cannot be a candidate was not to be configured; the others serve.
-            if let Ok(candidate) = Candidate::host(*address, "udp") {
-                rtc.add_local_candidate(candidate);
-            }
-        }
-        let answer = rtc.sdp_api().accept_offer(parsed);
-        let answer = answer.map_err(|error| bad_offer(&error))?;
+        let config = config(house, profile, estimate);
+        let answered = Engine::answer(config, house, parsed, now);
+        let (mut engine, answer) = answered.map_err(Refusal::BadOffer)?;
         let no_video = || Refusal::BadOffer("no m=video section that receives".to_owned());
-        let mid = video(offer, &rtc).ok_or_else(no_video)?;
-        let payload_type = rtc.writer(mid).and_then(|writer| {
+        let mid = video(offer, &engine.rtc).ok_or_else(no_video)?;
+        let payload_type = engine.rtc.writer(mid).and_then(|writer| {
             let mut payloads = writer.payload_params();
             payloads.next().map(|params| params.pt())
         });
@@ -195,17 +138,12 @@ impl Viewer {
         })?;
         let viewer = Self {
             payload_type,
-            rtc,
+            engine,
             // From here on it is counted.
             reader: channel.watch(),
-            offered: fragment(offer).unwrap_or_default().to_owned(),
             mid,
             timeline: Timeline::default(),
             pace: Pace::new(),
-            began: now,
-            heard: now,
-            connected: false,
-            leaving: None,
             unsent: VecDeque::new(),
             ladder,
             rung: 0,
@@ -215,117 +153,17 @@ impl Viewer {
             newest_captured_ns: 0,
             account: Account::default(),
         };
-        Ok((viewer, answer.to_sdp_string()))
-    }
-
-    /// Takes a datagram; says whether it is from this viewer.
-    pub(super) fn receive(&mut self, datagram: &Datagram, outbox: &mut Outbox) -> bool {
-        let Datagram {
-            at,
-            source,
-            destination,
-            contents,
-        } = datagram;
-        let Ok(received) = Receive::new(Protocol::Udp, *source, *destination, contents) else {
-            return false;
-        };
-        let input = Input::Receive(*at, received);
-        if !self.rtc.accepts(&input) {
-            return false;
-        }
-        self.heard = *at;
-        let result = self.rtc.handle_input(input);
-        self.note(result);
-        self.drain(outbox);
-        true
-    }
-
-    /// Does what is to be done now: lets time go on, and sends what may be sent. Returns when it
-    /// wants to be called again at the latest.
-    pub(super) fn turn(&mut self, outbox: &mut Outbox) -> Instant {
-        let mut now = Instant::now();
-        let mut deadline = now;
-        for _ in 0..TURN_STEPS_MAX {
-            let result = self.rtc.handle_input(Input::Timeout(now));
-            self.note(result);
-            self.look_after(now);
-            deadline = self.drain(outbox);
-            let real = Instant::now();
-            // A timer would be late by more: the pacer counts in microseconds.
-            let soon = deadline <= real + TIMER_MIN;
-            if outbox.bytes() >= TURN_BYTES_MAX || !(soon || self.feed(real)) {
-                break;
-            }
-            now = if soon { deadline.max(real) } else { real };
-        }
-        deadline
-    }
-
-    /// There is nothing more to do for it.
-    pub(super) fn is_gone(&self) -> bool {
-        !self.rtc.is_alive() || matches!(self.leaving, Some(Leaving::Failed(_)))
-    }
-
-    /// Why it goes.
-    pub(super) fn leaving(&self) -> Option<&Leaving> {
-        self.leaving.as_ref()
-    }
-
-    /// The names by which its requests of ICE call us, and by which ours would call it.
-    pub(super) fn fragments(&mut self) -> (String, String) {
-        let ours = self.rtc.direct_api().local_ice_credentials();
-        (ours.ufrag, self.offered.clone())
-    }
-
-    /// Says good-bye. What that takes is sent in the turns that follow.
-    pub(super) fn close(&mut self, leaving: Leaving) {
-        if self.leaving.is_none() {
-            self.leaving = Some(leaving);
-            let result = self.rtc.close();
-            self.note(result);
-        }
-    }
-
-    /// Waits until there may be something to send.
-    pub(super) async fn wait(&mut self) {
-        self.reader.wait().await;
-    }
-
-    pub(super) fn account(&self) -> Account {
-        self.account
-    }
-
-    /// Takes from the engine all that it has; returns when it wants to be called again.
-    fn drain(&mut self, outbox: &mut Outbox) -> Instant {
-        loop {
-            match self.rtc.poll_output() {
-                Ok(Output::Timeout(deadline)) => return deadline,
-                Ok(Output::Transmit(transmit)) => {
-                    self.note_sent(&transmit);
-                    outbox.push(transmit);
-                }
-                Ok(Output::Event(event)) => self.take(&event),
-                Err(error) => {
-                    self.note(Err(error));
-                    return Instant::now();
-                }
-            }
-        }
+        Ok((viewer, answer))
     }
 
     fn take(&mut self, event: &Event) {
         match event {
-            Event::Connected => self.connected = true,
-            Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
-                self.close(Leaving::Silent);
-            }
-            Event::Closed => self.close(Leaving::Closed),
             Event::EgressBitrateEstimate(BweKind::Twcc { estimate, .. }) => {
                 self.bandwidth = Some(estimate.as_u64());
             }
             Event::KeyframeRequest(_) => {
                 self.account.asked += 1;
-                if self.pace.again(self.began.elapsed()) {
+                if self.pace.again(self.engine.began().elapsed()) {
                     self.reader.begin_again();
                     self.pace.begin();
                 }
@@ -336,7 +174,7 @@ impl Viewer {
 
     /// Sends the next access unit, if one may go; says whether one went.
     fn feed(&mut self, now: Instant) -> bool {
-        if !self.connected || self.leaving.is_some() || self.unsent.len() >= UNSENT_MAX {
+        if !self.engine.flows() || self.unsent.len() >= UNSENT_MAX {
             return false;
         }
         let lag = self.reader.lag();
@@ -366,7 +204,7 @@ impl Viewer {
             }
             Next::Nothing => false,
             Next::Ended => {
-                self.close(Leaving::Ended);
+                self.engine.close(Leaving::Ended);
                 true
             }
         }
@@ -386,7 +224,7 @@ impl Viewer {
         });
         let rates: Vec<u64> = rates.collect();
         self.choice.look(Look {
-            now: now - self.began,
+            now: now - self.engine.began(),
             bandwidth: self.bandwidth,
             late,
             rates: &rates,
@@ -422,7 +260,7 @@ impl Viewer {
     }
 
     fn write(&mut self, unit: &AccessUnit, now: Instant) {
-        let running_ns = nanoseconds(now - self.began);
+        let running_ns = nanoseconds(now - self.engine.began());
         let stamp_ns = if self.pace.is_catching_up() && self.reader.lag().by > Duration::ZERO {
             self.timeline.catching_up()
         } else {
@@ -432,14 +270,14 @@ impl Viewer {
         let ticks = stamp_ns * 9 / 100_000;
         let age = monotonic_ns().saturating_sub(unit.captured_ns);
         let captured = now.checked_sub(Duration::from_nanos(age)).unwrap_or(now);
-        let Some(writer) = self.rtc.writer(self.mid) else {
+        let Some(writer) = self.engine.rtc.writer(self.mid) else {
             return;
         };
         // A viewer shows each picture as it comes: no delay at least, none at most.
         let writer = writer.playout_delay(MediaTime::ZERO, MediaTime::ZERO);
         let time = MediaTime::from_90khz(ticks);
         let result = writer.write(self.payload_type, captured, time, &unit.data[..]);
-        self.note(result);
+        self.engine.note(result);
         self.unsent.push_back(Unsent {
             rtp_time: ticks as u32,
             written: now,
@@ -451,7 +289,7 @@ impl Viewer {
             let rates = self.ladder.rungs();
             let rates = rates.map(|rung| rung.channel.bits_per_second());
             let wanted = Bitrate::bps(rates.max().unwrap_or(0) * 2);
-            self.rtc.bwe().set_bitrate(Bitrate::ZERO, wanted);
+            self.engine.rtc.bwe().set_bitrate(Bitrate::ZERO, wanted);
         }
     }
 
@@ -472,21 +310,57 @@ impl Viewer {
             }
         }
     }
+}
 
-    fn look_after(&mut self, now: Instant) {
-        if !self.connected {
-            if now > self.began + CONNECT_MAX {
-                self.close(Leaving::NotConnected);
+impl Party for Viewer {
+    fn engine(&mut self) -> &mut Engine {
+        &mut self.engine
+    }
+
+    fn turn(&mut self, outbox: &mut Outbox) -> Instant {
+        let mut now = Instant::now();
+        let mut deadline = now;
+        for _ in 0..TURN_STEPS_MAX {
+            self.engine.tick(now);
+            deadline = self.drain(outbox);
+            let real = Instant::now();
+            // A timer would be late by more: the pacer counts in microseconds.
+            let soon = deadline <= real + TIMER_MIN;
+            if outbox.bytes() >= TURN_BYTES_MAX || !(soon || self.feed(real)) {
+                break;
             }
-        } else if now > self.heard + SILENCE_MAX {
-            self.close(Leaving::Silent);
+            now = if soon { deadline.max(real) } else { real };
+        }
+        deadline
+    }
+
+    fn drain(&mut self, outbox: &mut Outbox) -> Instant {
+        loop {
+            match self.engine.poll() {
+                Polled::Nothing(deadline) => return deadline,
+                Polled::Transmit(transmit) => {
+                    self.note_sent(&transmit);
+                    outbox.push(transmit);
+                }
+                Polled::Event(event) => self.take(&event),
+            }
         }
     }
 
-    fn note(&mut self, result: Result<(), RtcError>) {
-        if let Err(error) = result {
-            self.leaving = Some(Leaving::Failed(error));
-        }
+    async fn wait(&mut self) {
+        self.reader.wait().await;
+    }
+
+    fn report(&self, path: &str) {
+        tracing::info!(
+            path,
+            reason = self.engine.leaving().map(tracing::field::display),
+            sent = self.account.sent,
+            asked = self.account.asked,
+            switched = self.account.switched,
+            latency = ?self.account.latency,
+            "a viewer has left"
+        );
     }
 }
 
@@ -496,13 +370,8 @@ fn config(house: &House, profile: ProfileLevel, estimate: u64) -> RtcConfig {
     extensions.set(2, Extension::RtpMid);
     extensions.set(3, Extension::PlayoutDelay);
     extensions.set(4, Extension::AbsoluteSendTime);
-    let mut config = RtcConfig::new()
-        .set_crypto_provider(house.crypto.clone())
-        .set_dtls_cert(house.certificate.clone())
-        // We are where everybody finds us and need to look for nobody; nor can an offer make us
-        // send anything to an address that has not asked for it.
-        .set_ice_lite(true)
-        .clear_codecs()
+    let mut config = house
+        .config()
         .set_extension_map(extensions)
         .set_send_buffer_video(RESEND_PACKETS_MAX)
         .enable_bwe(Some(Bitrate::bps(estimate)));
@@ -512,25 +381,11 @@ fn config(house: &House, profile: ProfileLevel, estimate: u64) -> RtcConfig {
     config
 }
 
-/// The first `ice-ufrag` of an SDP: all its media are one bundle.
-fn fragment(offer: &str) -> Option<&str> {
-    let mut lines = offer.lines();
-    lines
-        .find_map(|line| line.strip_prefix("a=ice-ufrag:"))
-        .map(str::trim)
-}
-
 /// The first video that an answered offer wants to receive.
 fn video(offer: &str, rtc: &Rtc) -> Option<Mid> {
-    let mut videos = offer
-        .split("\nm=")
-        .filter(|section| section.starts_with("video "));
-    videos.find_map(|section| {
-        let mut lines = section.lines();
-        let mid = lines.find_map(|line| line.strip_prefix("a=mid:"))?;
-        let mid = Mid::from(mid.trim());
-        let media = rtc.media(mid)?;
-        media.direction().is_sending().then_some(mid)
+    offer::videos(offer).find(|mid| {
+        let media = rtc.media(*mid);
+        media.is_some_and(|media| media.direction().is_sending())
     })
 }
 

@@ -1,4 +1,5 @@
-//! What WHEP says (draft-ietf-wish-whep, on the model of RFC 9725): paths, answers, errors. Pure.
+//! What WHEP (draft-ietf-wish-whep) and WHIP (RFC 9725) say, of which one is the mirror of the other:
+//! paths, answers, errors. Pure.
 
 use std::time::Duration;
 
@@ -6,9 +7,12 @@ use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use axum::http::{Method, StatusCode};
 pub(super) use axum::response::Response;
 use bytes::Bytes;
+use contract::spec::Secret;
 
+use super::sessions::{SENDERS_MAX, VIEWERS_MAX};
 use super::viewer::Refusal;
 use crate::http;
+use crate::intake;
 
 /// The page for browsers: one file that asks for nothing else.
 const PAGE: &str = include_str!("page.html");
@@ -21,31 +25,58 @@ const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; \
 /// Who is told that there is no room or no picture may ask again after this.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
+/// On which side of a stream somebody is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    /// Watches it, by WHEP.
+    Viewer,
+    /// Sends it, by WHIP.
+    Sender,
+}
+
+impl Side {
+    /// The part of a path that says so.
+    const fn part(self) -> &'static str {
+        match self {
+            Self::Viewer => "whep",
+            Self::Sender => "whip",
+        }
+    }
+}
+
 /// What a request is about.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Route<'a> {
     /// The page of a stream.
     Page { path: &'a str },
-    /// Where viewers of a stream begin.
-    Endpoint { path: &'a str },
-    /// The session of one viewer.
-    Session { path: &'a str, name: &'a str },
+    /// Where viewers of a stream, or its senders, begin.
+    Endpoint { side: Side, path: &'a str },
+    /// The session of one of them.
+    Session {
+        side: Side,
+        path: &'a str,
+        name: &'a str,
+    },
 }
 
 impl<'a> Route<'a> {
-    /// The last part of a path is `whep` for viewers, before the name of a session if there is one.
+    /// The last part of a path is `whep` for viewers and `whip` for senders, before the name of a
+    /// session if there is one.
     pub(super) fn of(target: &'a str) -> Self {
-        let path = target.trim_start_matches('/');
-        if let Some(path) = path.strip_suffix("/whep") {
-            return Self::Endpoint { path };
-        }
-        if let Some((path, name)) = path.rsplit_once('/')
-            && let Some(path) = path.strip_suffix("/whep")
-        {
-            return Self::Session { path, name };
+        let target = target.trim_start_matches('/');
+        for side in [Side::Viewer, Side::Sender] {
+            let begin = |path: &'a str| path.strip_suffix(side.part())?.strip_suffix('/');
+            if let Some(path) = begin(target) {
+                return Self::Endpoint { side, path };
+            }
+            if let Some((path, name)) = target.rsplit_once('/')
+                && let Some(path) = begin(path)
+            {
+                return Self::Session { side, path, name };
+            }
         }
         Self::Page {
-            path: path.trim_end_matches('/'),
+            path: target.trim_end_matches('/'),
         }
     }
 
@@ -71,7 +102,13 @@ pub(super) enum Problem {
     TooLong(usize),
     TooSlow,
     NoRestart,
-    Full(usize),
+    Full(Side),
+    /// It has no token, or another.
+    NoToken,
+    /// It may not be published.
+    Publish(intake::Refusal),
+    /// The offer has no encoder that can be used.
+    NoEncoder,
     Internal(String),
     Refused(Refusal),
 }
@@ -85,10 +122,17 @@ impl Problem {
             Self::TooLong(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::NoRestart => StatusCode::NOT_IMPLEMENTED,
-            Self::Full(_) | Self::Refused(Refusal::NoPicture) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Publish(intake::Refusal::Unknown) => StatusCode::NOT_FOUND,
+            Self::NoToken => StatusCode::UNAUTHORIZED,
+            Self::Publish(intake::Refusal::Taken) => StatusCode::CONFLICT,
+            Self::Full(_)
+            | Self::Publish(intake::Refusal::Full)
+            | Self::Refused(Refusal::NoPicture) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Refused(Refusal::BadOffer(_)) => StatusCode::BAD_REQUEST,
-            Self::Refused(Refusal::NoDecoder { .. }) => StatusCode::NOT_ACCEPTABLE,
+            Self::Refused(Refusal::NoDecoder { .. }) | Self::NoEncoder => {
+                StatusCode::NOT_ACCEPTABLE
+            }
         }
     }
 
@@ -112,9 +156,28 @@ impl Problem {
             Self::TooLong(bytes) => format!("an SDP has at most {bytes} bytes here"),
             Self::TooSlow => "the body does not come in time".to_owned(),
             Self::NoRestart => "ICE cannot be restarted: POST an offer for another session".into(),
-            Self::Full(viewers) => {
-                format!("{viewers} viewers watch already, which is all there can be: try later")
+            Self::Full(Side::Viewer) => {
+                format!("{VIEWERS_MAX} viewers watch already, which is all there can be: try later")
             }
+            Self::Full(Side::Sender) => {
+                format!("{SENDERS_MAX} send already, which is all there can be: try later")
+            }
+            Self::Publish(intake::Refusal::Unknown) => "no stream is published at this path by \
+                WebRTC: a stream needs `source: publish:PATH`, or a rule of `accept` that takes it, \
+                and the gateway `publish: [webrtc]`"
+                .to_owned(),
+            Self::Publish(intake::Refusal::Taken) => {
+                "somebody publishes at this path already: one sender at a time".to_owned()
+            }
+            Self::Publish(intake::Refusal::Full) => {
+                "there are as many streams of this kind as `accept` takes: try later".to_owned()
+            }
+            Self::NoToken => "publishing needs the gateway's `publish_token`: send it as \
+                `Authorization: Bearer TOKEN`"
+                .to_owned(),
+            Self::NoEncoder => "the offer sends no H.264 with packetization-mode=1, which is what \
+                can be published here: choose it as the codec of the sender"
+                .to_owned(),
             Self::Internal(reason) => format!("{reason}: the gateway's log may say more"),
             Self::Refused(Refusal::NoPicture) => {
                 "the stream has no picture yet: ask again in a moment".to_owned()
@@ -142,6 +205,9 @@ impl Problem {
         set(headers, header::CONTENT_TYPE, "application/problem+json");
         if let Self::Method(methods) = self {
             set(headers, header::ALLOW, methods);
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            set(headers, header::WWW_AUTHENTICATE, "Bearer");
         }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, RETRY_AFTER.as_secs().into());
@@ -201,6 +267,26 @@ pub(super) fn check(
     }
 }
 
+/// Whether a request has the token that it must have (RFC 6750, section 2.1).
+pub(super) fn authorize(token: Option<&Secret>, headers: &HeaderMap) -> Result<(), Problem> {
+    let Some(token) = token else {
+        return Ok(());
+    };
+    let given = headers.get(header::AUTHORIZATION);
+    let given = given.and_then(|given| given.to_str().ok());
+    let given = given.and_then(|given| given.split_once(' '));
+    let given = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let (given, token) = (given.map_or("", |(_, given)| given.trim()), token.expose());
+    // All of it is looked at, so that the time does not tell how much of it was right.
+    let pairs = given.bytes().zip(token.bytes());
+    let differ = pairs.fold(0, |differ, (given, token)| differ | (given ^ token));
+    if given.len() == token.len() && differ == 0 {
+        Ok(())
+    } else {
+        Err(Problem::NoToken)
+    }
+}
+
 /// The page of a stream.
 pub(super) fn page() -> Response {
     let mut response = respond(StatusCode::OK, PAGE);
@@ -213,15 +299,12 @@ pub(super) fn page() -> Response {
 }
 
 /// A session has begun.
-pub(super) fn created(path: &str, session: &str, answer: String) -> Response {
+pub(super) fn created(side: Side, path: &str, session: &str, answer: String) -> Response {
     let mut response = respond(StatusCode::CREATED, answer);
     let headers = response.headers_mut();
     set(headers, header::CONTENT_TYPE, "application/sdp");
-    set(
-        headers,
-        header::LOCATION,
-        &format!("/{path}/whep/{session}"),
-    );
+    let location = format!("/{path}/{}/{session}", side.part());
+    set(headers, header::LOCATION, &location);
     set(headers, header::ACCESS_CONTROL_EXPOSE_HEADERS, "Location");
     response
 }
@@ -267,13 +350,29 @@ mod tests {
         assert_eq!(Route::of("/cams/yard/"), Route::Page { path: "cams/yard" });
         assert_eq!(
             Route::of("/cams/yard/whep"),
-            Route::Endpoint { path: "cams/yard" }
+            Route::Endpoint {
+                side: Side::Viewer,
+                path: "cams/yard"
+            }
         );
-        let session = Route::Session {
-            path: "yard",
-            name: "5f",
-        };
-        assert_eq!(Route::of("/yard/whep/5f"), session);
+        for (side, target) in [
+            (Side::Viewer, "/yard/whep/5f"),
+            (Side::Sender, "/yard/whip/5f"),
+        ] {
+            let session = Route::Session {
+                side,
+                path: "yard",
+                name: "5f",
+            };
+            assert_eq!(Route::of(target), session);
+        }
+        assert_eq!(
+            Route::of("/whep/whip"),
+            Route::Endpoint {
+                side: Side::Sender,
+                path: "whep"
+            }
+        );
         assert_eq!(Route::of("/"), Route::Page { path: "" });
         assert_eq!(Route::of("/whep"), Route::Page { path: "whep" });
     }
@@ -299,8 +398,49 @@ mod tests {
         let options = options.expect("answered here");
         assert_eq!(options.headers()["accept-post"], "application/sdp");
         assert_eq!(options.headers()[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
-        let full = Problem::Full(9).response();
-        assert_eq!(full.headers()[header::RETRY_AFTER], "2");
+        for full in [
+            Problem::Full(Side::Viewer),
+            Problem::Full(Side::Sender),
+            Problem::Publish(intake::Refusal::Full),
+        ] {
+            let response = full.response();
+            assert_eq!(response.status(), 503);
+            assert_eq!(response.headers()[header::RETRY_AFTER], "2");
+        }
+        for (problem, status) in [
+            (Problem::Publish(intake::Refusal::Unknown), 404),
+            (Problem::Publish(intake::Refusal::Taken), 409),
+            (Problem::NoEncoder, 406),
+        ] {
+            assert_eq!(problem.status(), status, "{problem:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_asked_for_where_there_is_one() {
+        let token = Secret::new("correct-horse".to_owned());
+        let authorized = |value: &str| {
+            let mut headers = HeaderMap::new();
+            set(&mut headers, header::AUTHORIZATION, value);
+            authorize(Some(&token), &headers).is_ok()
+        };
+        assert!(authorized("Bearer correct-horse"));
+        assert!(authorized("bearer  correct-horse"));
+        for wrong in [
+            "",
+            "Bearer",
+            "Bearer correct-hors",
+            "Bearer correct-horse2",
+            "Bearer correct-horsf",
+            "Basic correct-horse",
+            "correct-horse",
+        ] {
+            assert!(!authorized(wrong), "{wrong}");
+        }
+        assert_eq!(authorize(None, &HeaderMap::new()), Ok(()));
+        let response = Problem::NoToken.response();
+        assert_eq!(response.status(), 401);
+        assert_eq!(response.headers()[header::WWW_AUTHENTICATE], "Bearer");
     }
 
     #[test]

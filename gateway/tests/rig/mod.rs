@@ -99,6 +99,8 @@ impl Rig {
             address: "127.0.0.1".to_owned(),
             webrtc_hosts: Vec::new(),
             srt_passphrase: None,
+            publish: [Protocol::Srt].into(),
+            publish_token: None,
             streams: streams.collect(),
             intakes: Vec::new(),
             accept: Vec::new(),

@@ -25,6 +25,7 @@ mod rtmp;
 mod rtsp;
 pub(crate) mod srt;
 mod udp;
+mod units;
 
 /// How long a connection may take, and each answer of the other end.
 pub(crate) const ANSWER_TIMEOUT_S: u32 = 5;

@@ -1,4 +1,5 @@
-//! What a sender publishes at the gateway: an MPEG transport stream, in chunks from the bus.
+//! What a sender publishes at the gateway, in chunks from the bus: an MPEG transport stream, or
+//! access units. Which, its first chunk says, before anything is decoded.
 //!
 //! Chunks are taken by a thread that each session starts anew. It does not take more than the
 //! demultiplexer asks for: what waits, waits on the bus, where the oldest is overwritten, and the
@@ -10,13 +11,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use contract::clock::monotonic_ns;
 use contract::name::{StreamName, WorkerId};
-use frame_bus::{Arrivals, Bus, BusError, Chunk, ChunkStamp, ChunkSubscriber, IncomingChunk};
+use frame_bus::{
+    Arrivals, Bus, BusError, Chunk, ChunkContents, ChunkStamp, ChunkSubscriber, IncomingChunk,
+};
 use gstreamer as gst;
 use gstreamer::glib::WeakRef;
 use gstreamer::prelude::*;
 use gstreamer_app::AppSrc;
 
+use super::units::Units;
 use super::{Site, decode, transport_stream};
 use crate::conversion::Conversion;
 use crate::fault::Fault;
@@ -26,6 +31,10 @@ use crate::pipeline::{Shared, internal, lock};
 /// Most bytes that wait in front of the demultiplexer: a second of 8 Mbit/s. When a decoder is
 /// that far behind, the rest is better left on the bus, which keeps the newest.
 const WAITING_BYTES_MAX: u64 = 1 << 20;
+
+/// What was sent so long before its session began keeps its own time. The gateway holds no more of
+/// a sender whose stream is to come.
+const LEAD: Duration = Duration::from_secs(30);
 
 /// How often it is looked whether the session is still there, or has room again.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
@@ -94,6 +103,7 @@ impl Intake {
     fn feed(&self, session: u64, source: &WeakRef<AppSrc>) -> Result<(), BusError> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let mut sender = queue.announced.take();
+        let mut feed = Feed::default();
         while self.sessions.load(Ordering::Acquire) == session
             && let Some(open) = source.upgrade()
         {
@@ -105,8 +115,15 @@ impl Intake {
             match queue.next()? {
                 Next::Data { chunk, gap } => {
                     // One who joins in the middle has not seen it come.
-                    sender.get_or_insert(*chunk.stamp());
-                    if open.push_buffer(buffer(&open, &chunk, gap)).is_err() {
+                    let known = sender.get_or_insert(*chunk.stamp());
+                    if known.session != chunk.stamp().session {
+                        // The marks between the two were lost.
+                        queue.announced = Some(*chunk.stamp());
+                        end(&open);
+                        break;
+                    }
+                    let buffer = feed.take(&open, &chunk, gap);
+                    if buffer.is_some_and(|buffer| open.push_buffer(buffer).is_err()) {
                         break;
                     }
                 }
@@ -173,11 +190,16 @@ impl Queue {
 /// Adds a source that gives what `intake` takes.
 pub(super) fn add(site: &Site<'_>, conversion: Conversion, intake: &Intake) -> Result<(), Fault> {
     let source = AppSrc::builder()
-        .caps(&transport_stream())
         .format(gst::Format::Time)
         .is_live(true)
         .build();
     decode(site, conversion, source.upcast_ref())?;
+    // Times before the pipeline's own beginning would all be 0, so that is put before them.
+    let lead_ns = u64::try_from(LEAD.as_nanos()).unwrap_or(u64::MAX);
+    let begin_ns = monotonic_ns().saturating_sub(lead_ns);
+    site.pipeline.set_start_time(gst::ClockTime::NONE);
+    site.pipeline
+        .set_base_time(gst::ClockTime::from_nseconds(begin_ns));
     let session = intake.sessions.fetch_add(1, Ordering::AcqRel) + 1;
     let (intake, found, source) = (
         intake.clone(),
@@ -196,12 +218,55 @@ pub(super) fn add(site: &Site<'_>, conversion: Conversion, intake: &Intake) -> R
         .map_err(|error| internal(&format!("the thread of an intake does not start: {error}")))
 }
 
-/// What was sent, dated by its arrival: the pipeline has the clock of chunks.
-fn buffer(source: &AppSrc, chunk: &Chunk, gap: bool) -> gst::Buffer {
-    let mut buffer = gst::Buffer::from_slice(chunk.data().to_vec());
-    let arrived = gst::ClockTime::from_nseconds(chunk.stamp().arrived_ns);
+/// From the chunks of one sender to buffers.
+#[derive(Default)]
+struct Feed {
+    /// It has been said what they are.
+    told: bool,
+    units: Units,
+}
+
+impl Feed {
+    /// What a chunk gives to decode: a piece of a transport stream dated by its arrival, or the
+    /// access unit that it ends. The pipeline has the clock of chunks.
+    fn take(&mut self, source: &AppSrc, chunk: &Chunk, gap: bool) -> Option<gst::Buffer> {
+        let contents = chunk.contents();
+        if !self.told {
+            self.told = true;
+            source.set_caps(Some(&caps(contents)));
+        }
+        match contents {
+            ChunkContents::TransportStream => {
+                let arrived_ns = chunk.stamp().arrived_ns;
+                Some(buffer(source, chunk.data().to_vec(), arrived_ns, gap))
+            }
+            ChunkContents::Unit(part) => {
+                let unit = self.units.take(part, chunk.data(), gap)?;
+                let mut buffer = buffer(source, unit.data, unit.pts_ns, unit.gap);
+                if let (false, Some(buffer)) = (unit.keyframe, buffer.get_mut()) {
+                    buffer.set_flags(gst::BufferFlags::DELTA_UNIT);
+                }
+                Some(buffer)
+            }
+        }
+    }
+}
+
+fn caps(contents: ChunkContents) -> gst::Caps {
+    match contents {
+        ChunkContents::TransportStream => transport_stream(),
+        ChunkContents::Unit(_) => gst::Caps::builder("video/x-h264")
+            .field("stream-format", "byte-stream")
+            .field("alignment", "au")
+            .build(),
+    }
+}
+
+fn buffer(source: &AppSrc, data: Vec<u8>, time_ns: u64, gap: bool) -> gst::Buffer {
+    let mut buffer = gst::Buffer::from_slice(data);
+    let time = gst::ClockTime::from_nseconds(time_ns);
     if let Some(buffer) = buffer.get_mut() {
-        buffer.set_pts(source.base_time().map(|base| arrived.saturating_sub(base)));
+        buffer.set_pts(source.base_time().map(|base| time.saturating_sub(base)));
         if gap {
             buffer.set_flags(gst::BufferFlags::DISCONT);
         }

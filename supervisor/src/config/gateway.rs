@@ -1,6 +1,6 @@
 //! Where encoded streams are served.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
@@ -45,6 +45,18 @@ pub(super) const GATEWAY: Section = Section {
             kind: Kind::Text,
             absent: Absent::Optional,
         },
+        Key {
+            name: "publish",
+            doc: "By which protocols senders may publish: `webrtc` is WHIP. Without it by SRT only.",
+            kind: Kind::List(&Kind::Choice(&["srt", "webrtc"])),
+            absent: Absent::Optional,
+        },
+        Key {
+            name: "publish_token",
+            doc: "What senders by WebRTC must have, 10 to 128 characters: a bearer token of HTTP. Better `${NAME}` than in plain text.",
+            kind: Kind::Text,
+            absent: Absent::Optional,
+        },
     ],
 };
 
@@ -68,10 +80,17 @@ pub struct GatewayConfig {
     pub webrtc_hosts: Vec<IpAddr>,
     /// What viewers and senders by SRT must have.
     pub srt_passphrase: Option<Secret>,
+    /// By which protocols senders may publish, at least one.
+    pub publish: BTreeSet<Protocol>,
+    /// What senders by WebRTC must have.
+    pub publish_token: Option<Secret>,
 }
 
 /// Fewest and most bytes of a passphrase of SRT.
 const PASSPHRASE_BYTES: RangeInclusive<usize> = 10..=79;
+
+/// Fewest and most characters of a token.
+const TOKEN_CHARACTERS: RangeInclusive<usize> = 10..=128;
 
 impl GatewayConfig {
     pub(super) fn read(fields: &Fields<'_>) -> Option<Self> {
@@ -81,12 +100,16 @@ impl GatewayConfig {
             Some((protocol, port))
         };
         let ports: Vec<_> = Protocol::ALL.into_iter().map(port).collect();
+        // What is wrong with each is told, whatever is wrong with the others.
         let srt_passphrase = read_passphrase(fields);
+        let (publish, publish_token) = (read_publish(fields), read_token(fields));
         Some(Self {
             address: address?,
             ports: ports.into_iter().collect::<Option<_>>()?,
             webrtc_hosts: read_hosts(fields)?,
             srt_passphrase: srt_passphrase?,
+            publish: publish?,
+            publish_token: publish_token?,
         })
     }
 }
@@ -122,6 +145,53 @@ fn read_passphrase(fields: &Fields<'_>) -> Option<Option<Secret>> {
         return None;
     }
     Some(Some(Secret::new(text.text.to_owned())))
+}
+
+/// `Some(None)` where there is none.
+fn read_token(fields: &Fields<'_>) -> Option<Option<Secret>> {
+    let Some(text) = fields.text("publish_token") else {
+        return Some(None);
+    };
+    // What stands in a header as it is (RFC 6750, section 2.1).
+    let plain = |sign: char| sign.is_ascii_alphanumeric() || "-._~+/=".contains(sign);
+    if TOKEN_CHARACTERS.contains(&text.text.len()) && text.text.chars().all(plain) {
+        return Some(Some(Secret::new(text.text.to_owned())));
+    }
+    let reader = fields.reader;
+    let (least, most) = (TOKEN_CHARACTERS.start(), TOKEN_CHARACTERS.end());
+    let message = format!("a token has {least} to {most} letters, digits and signs of `-._~+/=`");
+    let problem = reader.problem(code::WRONG_VALUE, &text.node.span, message);
+    reader.report(problem.helped("make one: `openssl rand -hex 16`"));
+    None
+}
+
+/// Those by which senders can publish.
+const PUBLISHING: [Protocol; 2] = [Protocol::Srt, Protocol::Webrtc];
+
+/// SRT where nothing is said: a port that was never asked for is not opened to senders.
+fn read_publish(fields: &Fields<'_>) -> Option<BTreeSet<Protocol>> {
+    if fields.node("publish").is_none() {
+        return Some(BTreeSet::from([Protocol::Srt]));
+    }
+    let items = fields.list("publish");
+    let protocol = |item: &Node| {
+        let text = &item.as_scalar()?.text;
+        let mut known = PUBLISHING.into_iter();
+        known.find(|protocol| protocol.as_str() == text)
+    };
+    let protocols: Option<BTreeSet<_>> = items.iter().map(protocol).collect();
+    if let Some(protocols) = protocols.filter(|protocols| !protocols.is_empty()) {
+        return Some(protocols);
+    }
+    let known = PUBLISHING.map(|protocol| format!("`{protocol}`"));
+    let message = format!("`publish` is a list of {}", known.join(", "));
+    let wrong = items.iter().find(|item| protocol(item).is_none());
+    if let Some(node) = wrong.or(fields.node("publish")) {
+        let reader = fields.reader;
+        let problem = reader.problem(code::WRONG_VALUE, &node.span, message);
+        reader.report(problem.helped("write `publish: [srt, webrtc]`; `webrtc` is WHIP"));
+    }
+    None
 }
 
 /// The key of `gateway` that sets a protocol's port.

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 /// `text` with its secrets turned into `*`: passwords in addresses (`scheme://user:password@host`), the
 /// stream's key at the end of an RTMP address, stream id and passphrase in the query of an SRT address,
-/// and the value of `srt_passphrase`.
+/// and the values of `srt_passphrase` and `publish_token`.
 ///
 /// The length in bytes stays the same, so that spans still hold. `${...}` is no
 /// secret but the name of one, and stays.
@@ -143,11 +143,11 @@ fn without_brackets(address: &str) -> &str {
     inside
 }
 
-/// The values of `srt_passphrase`.
+/// The values of the keys that are secrets.
 fn passphrases(text: &str) -> Vec<Range<usize>> {
-    const KEY: &str = "srt_passphrase";
-    let value = |(key, _)| {
-        let rest = &text[key + KEY.len()..];
+    const KEYS: [&str; 2] = ["srt_passphrase", "publish_token"];
+    let value = |(at, key): (usize, &str)| {
+        let rest = &text[at + key.len()..];
         let colon = rest.trim_start_matches(['"', '\'']).trim_start();
         let value = colon.strip_prefix(':')?.trim_start();
         let quote = value
@@ -163,7 +163,8 @@ fn passphrases(text: &str) -> Vec<Range<usize>> {
         let start = value.as_ptr().addr() - text.as_ptr().addr();
         Some(start..start + value.len())
     };
-    text.match_indices(KEY).filter_map(value).collect()
+    let found = KEYS.iter().flat_map(|key| text.match_indices(key));
+    found.filter_map(value).collect()
 }
 
 /// Whether the text is one `${...}` and nothing else.
@@ -240,6 +241,10 @@ mod tests {
             (
                 "  srt_passphrase: 'so, geheim'\n",
                 "  srt_passphrase: ************\n",
+            ),
+            (
+                "gateway: {publish_token: abc.def, srt_passphrase: geheim}",
+                "gateway: {publish_token: *******, srt_passphrase: ******}",
             ),
             ("srt_passphrase: geheim # ja", "srt_passphrase: ***********"),
             ("srt_passphrase: ${P}\n", "srt_passphrase: ${P}\n"),

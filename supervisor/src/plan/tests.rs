@@ -284,6 +284,22 @@ gateway: {srt_port: 18890}
 }
 
 #[test]
+fn senders_come_by_the_protocols_that_are_named() {
+    let served = |gateway: &str, source: &str| -> Vec<Protocol> {
+        let config = format!(
+            "run: yard\ngateway: {gateway}\nstreams: {{cam: {{source: '{source}', size: 320x240}}}}"
+        );
+        plan_of(&config).served.into_keys().collect()
+    };
+    let (published, other) = ("publish:cam", "test:ball");
+    assert_eq!(served("{}", published), [Protocol::Srt]);
+    let both = "{publish: [srt, webrtc]}";
+    assert_eq!(served(both, published), [Protocol::Webrtc, Protocol::Srt]);
+    assert_eq!(served("{publish: [webrtc]}", published), [Protocol::Webrtc]);
+    assert_eq!(served(both, other), [], "nothing is published");
+}
+
+#[test]
 fn who_accepts_senders_listens_for_them() {
     let plan = plan_of(
         "

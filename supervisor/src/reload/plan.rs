@@ -240,6 +240,11 @@ fn refusals(old: &RunConfig, new: &RunConfig) -> Vec<String> {
             "gateway.srt_passphrase",
             before.srt_passphrase != after.srt_passphrase,
         ),
+        ("gateway.publish", before.publish != after.publish),
+        (
+            "gateway.publish_token",
+            before.publish_token != after.publish_token,
+        ),
     ];
     let changed = fixed.into_iter().filter(|(_, changed)| *changed);
     let changed = changed.map(|(key, _)| key.to_owned());
@@ -598,6 +603,8 @@ fn gateway_changes(old: &GatewaySpec, new: &GatewaySpec) -> Vec<String> {
         ports: _,
         webrtc_hosts: _,
         srt_passphrase: _,
+        publish: _,
+        publish_token: _,
         streams,
         intakes,
         accept,

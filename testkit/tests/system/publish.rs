@@ -4,8 +4,11 @@ use std::net::UdpSocket;
 use std::path::Path;
 
 use nix::sys::signal::Signal;
+use testkit::browser::Browser;
+use testkit::camera::free_port;
 use testkit::process::{Launch, Process, kill_worker, send_signal};
 use testkit::wait_until;
+use testkit::whep::ask;
 
 use crate::site::{RUN_TIMEOUT, STATE_TIMEOUT, Site, assert_nothing_left, workers};
 
@@ -143,4 +146,87 @@ streams: {{yard: {{source: 'publish:yard', no_frame_timeout: 2s}}}}
     let database = site.database();
     database.assert_closed();
     assert_eq!(database.ledger("yard")["intake.senders_total"], 2);
+}
+
+/// Red, green and blue in the middle of a picture that a player shows of `url`.
+fn colour(url: &str) -> [u8; 3] {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = directory.path().join("picture.rgb");
+    let mut player = Launch::new(Path::new("ffmpeg"))
+        .arguments([
+            "-nostdin",
+            "-v",
+            "error",
+            "-rtsp_transport",
+            "tcp",
+            "-i",
+            url,
+        ])
+        .arguments(["-frames:v", "1", "-vf", "crop=2:2", "-f", "rawvideo"])
+        .arguments(["-pix_fmt", "rgb24", &file.display().to_string()])
+        .start();
+    assert_eq!(player.exit_code(STATE_TIMEOUT), 0, "{}", player.stderr());
+    let pixels = std::fs::read(file).expect("a picture");
+    [pixels[0], pixels[1], pixels[2]]
+}
+
+#[test]
+fn a_browser_publishes_where_a_sender_by_srt_was() {
+    const CANVAS: &str = include_str!("publish_canvas.js");
+    let site = Site::new();
+    let (srt, webrtc, rtsp) = (free_udp_port(), free_port(), free_port());
+    let config = site.config(&format!(
+        "
+run: browser
+gateway: {{srt_port: {srt}, webrtc_port: {webrtc}, rtsp_port: {rtsp}, publish: [srt, webrtc]}}
+streams: {{yard: {{source: 'publish:yard', size: 320x240, outputs: [{{rtsp: yard}}]}}}}
+"
+    ));
+    let mut run = site.run(&config, &[]);
+    site.wait_state("yard", "connecting");
+    let mut camera = sender(srt, "yard");
+    site.wait_state("yard", "live");
+
+    // Any page of the gateway, so that the browser asks where the page is from.
+    let mut browser = Browser::open(&format!("http://127.0.0.1:{webrtc}/"), 320, 240);
+    let loaded = "String(location.port)";
+    let page = wait_until(STATE_TIMEOUT, || {
+        browser.evaluate(loaded) == webrtc.to_string()
+    });
+    assert!(page, "{}", browser.evaluate("location.href"));
+    let publish =
+        |browser: &mut Browser, path: &str| browser.evaluate(&CANVAS.replace("PATH", path));
+    let taken = publish(&mut browser, "/yard");
+    assert!(taken.starts_with("409 "), "{taken}");
+    camera.kill();
+    site.wait_state("yard", "lost");
+    let mut said = String::new();
+    let published = wait_until(STATE_TIMEOUT, || {
+        said = publish(&mut browser, "/yard");
+        said == "published"
+    });
+    assert!(published, "{said}");
+    site.wait_state("yard", "live");
+    let mut twice = sender(srt, "yard");
+    assert_ne!(twice.exit_code(STATE_TIMEOUT), 0, "one sender at a time");
+
+    let url = format!("rtsp://127.0.0.1:{rtsp}/yard");
+    let mut seen = [0; 3];
+    let right = wait_until(STATE_TIMEOUT, || {
+        seen = colour(&url);
+        let near = |(seen, wanted): (u8, u8)| seen.abs_diff(wanted) <= 20;
+        seen.into_iter().zip([200, 40, 40]).all(near)
+    });
+    assert!(right, "{seen:?}");
+    assert_eq!(browser.evaluate("leave()"), "200");
+    site.wait_state("yard", "lost");
+    assert_eq!(ask(webrtc, "GET", "/yard/whip", None).status, 405);
+
+    run.signal(Signal::SIGINT);
+    assert_eq!(run.exit_code(RUN_TIMEOUT), 0, "{}", run.stderr());
+    let database = site.database();
+    database.assert_closed();
+    let ledger = database.ledger("yard");
+    assert_eq!(ledger["intake.senders_total"], 2, "{ledger:?}");
+    assert_eq!(ledger["ingest.chunks_overflowed"], 0, "{ledger:?}");
 }

@@ -213,11 +213,19 @@ fn what_cannot_change_is_said_by_name() {
         ("run: yard", "run: other"),
         (
             "{rtsp_port",
-            "{address: 0.0.0.0, webrtc_hosts: [203.0.113.9], rtsp_port",
+            "{address: 0.0.0.0, webrtc_hosts: [203.0.113.9], publish: [webrtc], \
+             publish_token: correct-horse, rtsp_port",
         ),
     ]);
-    let keys = ["`run`", "`gateway.address`", "`gateway.webrtc_hosts`"];
+    let keys = [
+        "`run`",
+        "`gateway.address`",
+        "`gateway.webrtc_hosts`",
+        "`gateway.publish`",
+        "`gateway.publish_token`",
+    ];
     assert!(keys.iter().all(|key| both.contains(key)), "{both}");
+    assert!(!both.contains("correct-horse"), "{both}");
 }
 
 #[test]
