@@ -2,7 +2,7 @@
 //! is told, how much shared memory they can need.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use contract::findings::Finds;
@@ -19,9 +19,13 @@ use frame_bus::budget;
 use crate::books::{BookId, Part};
 use crate::config::{
     BestShotsConfig, CascadeConfig, PrivacyConfig, RecordConfig, RunConfig, SourceConfig,
-    StreamConfig, port_key,
+    StreamConfig,
 };
 use crate::supervision::fleet::{Topology, Uses};
+
+mod ports;
+
+pub use ports::PortError;
 
 /// Frames a second that a live source is reckoned with, to bound what a consumer holds.
 const FPS_RECKONED: u128 = 30;
@@ -91,19 +95,6 @@ impl PlannedWorker {
     }
 }
 
-/// Why a port cannot be had.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "cannot serve {protocol} on {address}: {source}{holder}; stop that, or set another `gateway: {{{key}: ...}}`",
-    key = port_key(*protocol)
-)]
-pub struct PortError {
-    protocol: Protocol,
-    address: SocketAddr,
-    source: std::io::Error,
-    holder: String,
-}
-
 impl Plan {
     /// Plans the workers of `config`, with their books in `books`. `cpus` bounds the sessions
     /// of a model that leaves their number open.
@@ -164,12 +155,7 @@ impl Plan {
                 continue;
             }
             let (protocol, address) = (*protocol, *address);
-            check_port(protocol, address).map_err(|source| PortError {
-                protocol,
-                address,
-                source,
-                holder: port_holder(address.port()).unwrap_or_default(),
-            })?;
+            ports::check(protocol, address)?;
         }
         Ok(())
     }
@@ -581,22 +567,6 @@ fn heights(stream: &StreamConfig) -> Vec<u32> {
     qualities.map(|quality| quality.height).collect()
 }
 
-/// Binds what the protocol will listen on, and lets it go.
-fn check_port(protocol: Protocol, address: SocketAddr) -> std::io::Result<()> {
-    let (tcp, udp) = match protocol {
-        Protocol::Rtsp | Protocol::Hls => (true, false),
-        Protocol::Webrtc => (true, true),
-        Protocol::Srt => (false, true),
-    };
-    if tcp {
-        TcpListener::bind(address)?;
-    }
-    if udp {
-        UdpSocket::bind(address)?;
-    }
-    Ok(())
-}
-
 /// The rule file of a stream, if there is a gate for this model in it.
 fn gates_of(stream: &StreamConfig, model: &ModelName) -> Option<RuleSource> {
     let rules = stream.rules.as_ref()?;
@@ -635,41 +605,6 @@ fn crop_models(stream: &StreamConfig) -> Vec<ModelName> {
 
 fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Says which process listens on a TCP port, as far as /proc shows it to this user.
-fn port_holder(port: u16) -> Option<String> {
-    let inode = ["/proc/net/tcp", "/proc/net/tcp6"]
-        .iter()
-        .filter_map(|table| std::fs::read_to_string(table).ok())
-        .find_map(|table| listening_inode(&table, port).map(str::to_owned))?;
-    let link = PathBuf::from(format!("socket:[{inode}]"));
-    let processes = std::fs::read_dir("/proc").ok()?.flatten();
-    let holds = |process: &Path| {
-        let descriptors = std::fs::read_dir(process.join("fd")).into_iter().flatten();
-        let mut targets = descriptors
-            .flatten()
-            .filter_map(|entry| std::fs::read_link(entry.path()).ok());
-        targets.any(|target| target == link)
-    };
-    let numbered = processes.filter_map(|entry| {
-        let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
-        Some((pid, entry.path()))
-    });
-    let (pid, process) = { numbered }.find(|(_, path)| holds(path))?;
-    let name = std::fs::read_to_string(process.join("comm")).ok()?;
-    Some(format!(", held by {} (pid {pid})", name.trim()))
-}
-
-/// The inode of the socket that listens on `port`, from the text of /proc/net/tcp.
-fn listening_inode(table: &str, port: u16) -> Option<&str> {
-    const LISTEN: &str = "0A";
-    table.lines().skip(1).find_map(|line| {
-        let words: Vec<_> = line.split_whitespace().collect();
-        let (_, hex) = words.get(1)?.rsplit_once(':')?;
-        let here = u16::from_str_radix(hex, 16) == Ok(port) && words.get(3) == Some(&LISTEN);
-        if here { words.get(9).copied() } else { None }
-    })
 }
 
 #[cfg(test)]
