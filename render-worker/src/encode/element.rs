@@ -38,6 +38,14 @@ pub struct EncoderElement {
     bitrate: (&'static str, u32),
 }
 
+/// What the encoders by VA-API have in common.
+const VA_API: &[(&str, &str)] = &[
+    ("rate-control", "cbr"),
+    ("b-frames", "0"),
+    ("key-int-max", "1024"),
+    ("aud", "false"),
+];
+
 /// Those that use special hardware, in the order in which they are tried.
 const HARDWARE: [EncoderElement; 4] = [
     // NVENC. Settings without a value between are the encoder's, whatever its generation.
@@ -68,23 +76,13 @@ const HARDWARE: [EncoderElement; 4] = [
     // Intel and AMD by VA-API.
     EncoderElement {
         factory: "vah264enc",
-        settings: &[
-            ("rate-control", "cbr"),
-            ("b-frames", "0"),
-            ("key-int-max", "1024"),
-            ("aud", "false"),
-        ],
+        settings: VA_API,
         bitrate: ("bitrate", 1000),
     },
     // Intel's low-power unit, where it is all there is.
     EncoderElement {
         factory: "vah264lpenc",
-        settings: &[
-            ("rate-control", "cbr"),
-            ("b-frames", "0"),
-            ("key-int-max", "1024"),
-            ("aud", "false"),
-        ],
+        settings: VA_API,
         bitrate: ("bitrate", 1000),
     },
 ];

@@ -9,28 +9,43 @@ use testkit::wait_until;
 
 use crate::site::{RUN_TIMEOUT, STATE_TIMEOUT, Site, repository};
 
-/// Compressed frames of what a viewer gets, a line each: size in bytes and MD5 sum.
-fn taken_by_viewer(url: &str, frames: u32) -> Vec<String> {
+/// MD5 sums of the pictures that a viewer decodes. Who comes in the middle of a group of pictures
+/// makes up those before the next key frame.
+fn seen_by_viewer(url: &str, frames: u32) -> Vec<String> {
     let mut viewer = Launch::new(Path::new("/usr/bin/ffmpeg"))
         .arguments(["-v", "error", "-rtsp_transport", "tcp", "-i", url])
-        .arguments([
-            "-map",
-            "0:v",
-            "-c",
-            "copy",
-            "-bsf:v",
-            "filter_units=pass_types=1|5",
-        ])
-        .arguments(["-frames:v", &frames.to_string(), "-f", "framemd5", "-"])
+        .arguments(["-map", "0:v", "-fps_mode", "passthrough"])
+        .arguments(["-frames:v", &frames.to_string()])
+        .arguments(["-f", "framemd5", "-"])
         .start();
     assert_eq!(viewer.exit_code(STATE_TIMEOUT), 0, "{}", viewer.stderr());
     let text = viewer.stdout();
-    let frames = text.lines().filter(|line| !line.starts_with('#'));
-    let of = |line: &str| {
-        let columns: Vec<_> = line.split(',').map(str::trim).collect();
-        columns[4..].join(" ")
+    let pictures = text.lines().filter(|line| !line.starts_with('#'));
+    let sum = |line: &str| {
+        line.rsplit(',')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_owned()
     };
-    frames.map(of).collect()
+    pictures.map(sum).collect()
+}
+
+/// The longest run of pictures that two viewers, who came at different times, have seen alike.
+fn longest_common_run(one: &[String], other: &[String]) -> usize {
+    let run = |a: &[String], b: &[String]| {
+        let alike = a.iter().zip(b).map(|(a, b)| a == b);
+        let (longest, _) = alike.fold((0, 0), |(longest, run), alike| {
+            let run = if alike { run + 1 } else { 0 };
+            (longest.max(run), run)
+        });
+        longest
+    };
+    let from = |early: &[String], late: &[String]| {
+        let runs = (0..early.len()).map(|skipped| run(&early[skipped..], late));
+        runs.max().unwrap_or(0)
+    };
+    from(one, other).max(from(other, one))
 }
 
 /// A counter of a stream as it is now.
@@ -60,12 +75,13 @@ streams:
     let url = format!("rtsp://127.0.0.1:{rtsp}/yard");
     // Both at the same time: what the camera sends to all its viewers is the same.
     let (direct, passed) = std::thread::scope(|scope| {
-        let direct = scope.spawn(|| taken_by_viewer(&source, 100));
-        let passed = taken_by_viewer(&url, 100);
+        let direct = scope.spawn(|| seen_by_viewer(&source, 150));
+        let passed = seen_by_viewer(&url, 150);
         (direct.join().expect("taken"), passed)
     });
-    let same = passed.iter().filter(|frame| direct.contains(frame)).count();
-    assert!(same >= 50, "{same} of {} are the same", passed.len());
+    let same = longest_common_run(&direct, &passed);
+    // A group of pictures has 25, and of this camera FFmpeg makes one up at each of its key frames.
+    assert!(same >= 20, "{same} of {} are the same", passed.len());
 
     // Both ends may die, and what follows begins with a key frame.
     for program in ["ingest-worker", "render-worker"] {
@@ -73,7 +89,7 @@ streams:
         kill_worker(run.id(), program);
         let grows = || now(&site, "yard", "render.units_passed") > before + 50;
         assert!(wait_until(STATE_TIMEOUT, grows), "{program} is not back");
-        assert_eq!(taken_by_viewer(&url, 5).len(), 5, "{program}");
+        assert_eq!(seen_by_viewer(&url, 5).len(), 5, "{program}");
     }
     run.signal(Signal::SIGINT);
     assert_eq!(run.exit_code(RUN_TIMEOUT), 0, "{}", run.stderr());
@@ -118,7 +134,7 @@ streams:
     let mut run = site.run(&config, &[]);
     site.wait_state("yard", "live");
     let url = format!("rtsp://127.0.0.1:{rtsp}/yard");
-    assert_eq!(taken_by_viewer(&url, 20).len(), 20);
+    assert_eq!(seen_by_viewer(&url, 20).len(), 20);
     let looks = || {
         now(&site, "yard", "infer:people.inferred") > 10
             && now(&site, "yard", "render.units_passed") > 20
@@ -139,7 +155,7 @@ streams:
         "{:?}",
         site.database().ledger("yard")
     );
-    assert_eq!(taken_by_viewer(&url, 5).len(), 5);
+    assert_eq!(seen_by_viewer(&url, 5).len(), 5);
     run.signal(Signal::SIGINT);
     assert_eq!(run.exit_code(RUN_TIMEOUT), 0, "{}", run.stderr());
     site.database().assert_closed();
