@@ -190,26 +190,10 @@ impl Ingest {
             return Ok(Event::Tick);
         };
         match pipeline.next(TURN) {
+            Next::Sample(sample) if self.is_undecoded() => Ok(self.hand_on(&sample)),
             Next::Sample(sample) => {
-                let taken = match &self.ports.passthrough {
-                    Some(passthrough) if !passthrough.is_decoded() => {
-                        let time_ns = pipeline.time_ns(&sample, self.nature.clocked);
-                        match passthrough.publish(&sample, time_ns) {
-                            Ok(taken) => {
-                                self.learn();
-                                self.pass_frames += u64::from(taken);
-                                taken
-                            }
-                            Err(fault) => return Ok(self.failed(fault)),
-                        }
-                    }
-                    _ => self.publish(&sample)?,
-                };
-                if taken {
-                    self.transport.works();
-                    return Ok(Event::Frame);
-                }
-                Ok(Event::Tick)
+                let taken = self.publish(&sample)?;
+                Ok(self.taken(taken))
             }
             Next::Nothing => Ok(pipeline
                 .turned_away()
@@ -224,6 +208,37 @@ impl Ingest {
             Next::Ended => Ok(Event::Ended),
             Next::Failed(fault) => Ok(self.failed(fault)),
         }
+    }
+
+    /// What comes out of the pipeline are access units.
+    fn is_undecoded(&self) -> bool {
+        let passthrough = self.ports.passthrough.as_ref();
+        passthrough.is_some_and(|passthrough| !passthrough.is_decoded())
+    }
+
+    /// Publishes an access unit of the source.
+    fn hand_on(&mut self, sample: &gst::Sample) -> Event {
+        let (Some(pipeline), Some(passthrough)) = (&self.pipeline, &self.ports.passthrough) else {
+            return Event::Tick;
+        };
+        let time_ns = pipeline.time_ns(sample, self.nature.clocked);
+        match passthrough.publish(sample, time_ns) {
+            Ok(taken) => {
+                self.learn();
+                self.pass_frames += u64::from(taken);
+                self.taken(taken)
+            }
+            Err(fault) => self.failed(fault),
+        }
+    }
+
+    /// Something of the source was taken, or was taken in an earlier life already.
+    fn taken(&mut self, taken: bool) -> Event {
+        if !taken {
+            return Event::Tick;
+        }
+        self.transport.works();
+        Event::Frame
     }
 
     /// Lets the state machine take in an event, and does what it says. `Some` ends the worker.
@@ -381,7 +396,8 @@ impl Ingest {
     }
 
     fn drop_what_is_decoded(&self) {
-        let Some(pipeline) = &self.pipeline else {
+        // Access units are counted when they are published.
+        let Some(pipeline) = self.pipeline.as_ref().filter(|_| !self.is_undecoded()) else {
             return;
         };
         // No more than there were when the order came: a fast source goes on filling the sink.
