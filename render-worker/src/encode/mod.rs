@@ -1,6 +1,6 @@
 //! H.264 by GStreamer: drawn pictures in, access units out.
 //!
-//! `appsrc ! x264enc ! h264parse ! appsink`, or another encoder in place of x264 ([`element`]), with pictures in buffers of a pool:
+//! `appsrc ! x264enc ! h264parse ! appsink`, or another encoder in place of x264 ([`EncoderElement`]), with pictures in buffers of a pool:
 //! the one copy of a frame's pixels is from shared memory into such a buffer,
 //! and drawing happens there. A smaller encode is a pipeline of its own that is given the same
 //! buffer and scales it on its own thread ([`ladder`]). Access units are handed out on the encoder's own
