@@ -39,8 +39,7 @@ pub(crate) const WAIT_MAX: Duration = Duration::from_secs(20);
 /// Of senders for whom there is no place is told so often.
 const FULL_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Most bytes of an access unit: a third of what may wait for the ingest worker. A key frame of
-/// 3840x2160 has about one megabyte.
+/// Most bytes of an access unit: a third of what may wait for the ingest worker.
 pub(crate) const UNIT_BYTES_MAX: usize = 40 * CHUNK_BYTES_MAX;
 
 /// An H.264 access unit of a sender, as a byte stream.

@@ -44,7 +44,7 @@ const CROPS_HELD_MAX: u32 = 4;
 const CROP_SIDE_MAX: u32 = 512;
 
 /// Access units that are handed on may be as large as those of such a picture, 1 MB, whatever the
-/// size at which it is looked at. A key frame of 4K at 20 Mbit/s has half of that.
+/// size at which it is looked at.
 const PASSED_SIZE_MIN: PixelSize = PixelSize {
     width: 1920,
     height: 1080,
