@@ -367,3 +367,29 @@ streams:
     let uses = &plan.topology.streams[&"wall".parse().expect("a name")];
     assert_eq!(uses.tiles.len(), 3);
 }
+
+#[test]
+fn what_is_handed_on_is_decoded_only_where_somebody_looks_at_it() {
+    let plan = plan_of(
+        "
+run: yard
+streams:
+  watched: {source: 'rtsp://h/1', size: 640x360, passthrough: true, outputs: [{rtsp: watched}]}
+  shown: {source: 'rtsp://h/2', size: 640x360, passthrough: true, outputs: [{rtsp: shown}]}
+  wall: {source: {mosaic: [shown]}, outputs: [{rtsp: wall}]}
+",
+    );
+    let roles = roles(&plan);
+    for (stream, decoded) in [("watched", false), ("shown", true)] {
+        let Role::Render(render) = &roles[&format!("render-{stream}")[..]] else {
+            panic!("a render worker");
+        };
+        let passed = render.passthrough.expect("it is handed on");
+        assert_eq!((passed.decoded, passed.size.height), (decoded, 1080));
+        assert_eq!(render.encode, None);
+        let Role::Ingest(ingest) = &roles[&format!("ingest-{stream}")[..]] else {
+            panic!("an ingest worker");
+        };
+        assert_eq!(ingest.passthrough, Some(passed));
+    }
+}
