@@ -189,7 +189,7 @@ fn text(root: &Path, cameras: &[RtspCamera], served: bool) -> String {
          encode: {{preset: ultrafast, bitrate: 500k, threads: 1}}\n\
          streams:\n",
         model = root.join(MODEL).display(),
-        port = testkit::camera::free_port(),
+        port = testkit::free_port(),
     );
     for (index, camera) in cameras.iter().enumerate() {
         let source = camera.location();

@@ -20,7 +20,7 @@ use gstreamer_video as gst_video;
 use gstreamer_video::prelude::*;
 use testkit::browser::Browser;
 use testkit::burnt_clock;
-use testkit::camera::free_port;
+use testkit::free_port;
 
 use crate::command::{self, Run, pause, wait};
 use crate::database::{Database, LIVE};

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use gstreamer as gst;
 use gstreamer::prelude::*;
-use testkit::camera::{CameraOptions, RtspCamera, free_port};
+use testkit::camera::{CameraOptions, RtspCamera};
+use testkit::free_port;
 use testkit::whep::Whep;
 
 use crate::command::{Run, pause, wait};

@@ -19,7 +19,7 @@ use gstreamer_rtsp_server::prelude::*;
 use gstreamer_rtsp_server::{RTSPMediaFactory, RTSPServer, RTSPTransportMode};
 use nix::sys::signal::Signal;
 use srt::{Admission, Connection, Driver, Listener, MESSAGE_BYTES_MAX, Passphrase, Refusal};
-use testkit::camera::free_port;
+use testkit::free_port;
 use testkit::process::{Launch, Process};
 use testkit::wait_until;
 use tokio::time::timeout;

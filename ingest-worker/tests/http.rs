@@ -121,7 +121,7 @@ fn a_wrong_password_a_wrong_path_and_no_server_are_told_apart() {
     )
     .unwrap();
     let server = serve(&directory);
-    let nobody = format!("http://127.0.0.1:{}/x", testkit::camera::free_port());
+    let nobody = format!("http://127.0.0.1:{}/x", testkit::free_port());
     for (address, state, words) in [
         (
             server.address_as("admin:wr0ng", "/page.html"),

@@ -43,10 +43,7 @@ fn a_stream_is_pulled_lost_and_pulled_again() {
     for (address, state, words) in [
         (server.address("attic"), Refused, "no such stream"),
         (
-            format!(
-                "rtmp://127.0.0.1:{}/live/yard",
-                testkit::camera::free_port()
-            ),
+            format!("rtmp://127.0.0.1:{}/live/yard", testkit::free_port()),
             Lost,
             "no connection",
         ),

@@ -164,7 +164,7 @@ fn a_path_that_is_not_there_and_a_port_nobody_serves_are_told_apart() {
     use SourceState::{Connecting, Gone, Lost, Refused};
     let camera = RtspCamera::start(CameraOptions::default());
     let elsewhere = camera.location().replace("/stream", "/elsewhere");
-    let nobody = format!("rtsp://127.0.0.1:{}/stream", testkit::camera::free_port());
+    let nobody = format!("rtsp://127.0.0.1:{}/stream", testkit::free_port());
     for (location, state, word) in [
         (elsewhere, Refused, "(404)"),
         (nobody, Lost, "no connection"),

@@ -12,7 +12,7 @@ use contract::spec::{QueuePolicy, Secret, SourceSpec, SrtMode, SrtSpec};
 use support::{
     LIVE_RED, Stream, assert_rate, assert_red, drain, expect_state, expect_states, ffmpeg,
 };
-use testkit::camera::free_udp_port;
+use testkit::free_port;
 use testkit::process::Process;
 
 const PASSPHRASE: &str = "correct-horse-battery";
@@ -40,7 +40,7 @@ fn sender(port: u16, options: &str) -> Process {
 
 #[test]
 fn a_caller_pulls_loses_and_finds_its_sender() {
-    let port = free_udp_port();
+    let port = free_port();
     let options = format!("mode=listener&passphrase={PASSPHRASE}&pbkeylen=32");
     let mut camera = sender(port, &options);
     let spec = source(SrtMode::Caller, port, Some(PASSPHRASE));
@@ -60,7 +60,7 @@ fn a_caller_pulls_loses_and_finds_its_sender() {
 
 #[test]
 fn a_wrong_passphrase_is_refused_and_is_not_shown() {
-    let port = free_udp_port();
+    let port = free_port();
     let _camera = sender(port, &format!("mode=listener&passphrase={PASSPHRASE}"));
     for wrong in [Some("wrong-horse-battery"), None] {
         let spec = source(SrtMode::Caller, port, wrong);
@@ -80,7 +80,7 @@ fn a_wrong_passphrase_is_refused_and_is_not_shown() {
 
 #[test]
 fn a_listener_turns_the_wrong_away_and_takes_the_right_again_and_again() {
-    let port = free_udp_port();
+    let port = free_port();
     let mut spec = source(SrtMode::Listener, port, Some(PASSPHRASE));
     if let SourceSpec::Srt(srt) = &mut spec {
         srt.stream_id = Some(Secret::new("cam-1".to_owned()));

@@ -13,7 +13,7 @@ use contract::spec::{QueuePolicy, SourceSpec};
 use support::{
     LIVE_RED, PATIENCE, Stream, assert_rate, assert_red, drain, expect_state, expect_states, ffmpeg,
 };
-use testkit::camera::free_udp_port;
+use testkit::free_port;
 use testkit::process::Process;
 use testkit::wait_until;
 
@@ -33,7 +33,7 @@ fn sender(port: u16, encoding: &str) -> Process {
 
 #[test]
 fn packets_are_waited_for_taken_and_waited_for_again() {
-    let port = free_udp_port();
+    let port = free_port();
     let mut stream = Stream::new(source(port), QueuePolicy::DropOldest);
     let worker = stream.started();
     expect_states(&worker, &[Connecting]);
@@ -54,7 +54,7 @@ fn packets_are_waited_for_taken_and_waited_for_again() {
 /// packets go on, and the stream keeps its size.
 #[test]
 fn another_size_in_the_same_session_is_a_discontinuity_of_the_same_size() {
-    let port = free_udp_port();
+    let port = free_port();
     let mut stream = Stream::with(source(port), QueuePolicy::DropOldest, |spec| {
         spec.no_frame_timeout_ms = 20_000;
     });
@@ -87,7 +87,7 @@ fn another_size_in_the_same_session_is_a_discontinuity_of_the_same_size() {
 /// event time does neither.
 #[test]
 fn a_clock_that_wraps_or_jumps_does_not_move_event_time() {
-    let port = free_udp_port();
+    let port = free_port();
     let mut stream = Stream::with(source(port), QueuePolicy::DropOldest, |spec| {
         spec.no_frame_timeout_ms = 20_000;
     });
@@ -120,7 +120,7 @@ fn a_port_that_is_taken_and_sound_without_pictures_are_told() {
     assert!(text.contains("listen"), "{text}");
     drain(worker, &mut stream);
 
-    let port = free_udp_port();
+    let port = free_port();
     let mut stream = Stream::new(source(port), QueuePolicy::DropOldest);
     let worker = stream.started();
     let _radio = sender(port, "-re -f lavfi -i sine -c:a aac");

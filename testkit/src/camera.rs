@@ -1,6 +1,5 @@
 //! An RTSP camera in a process of its own, so that it can die and freeze for real.
 
-use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -8,6 +7,7 @@ use std::time::Duration;
 use contract::geometry::PixelSize;
 use nix::sys::signal::Signal;
 
+use crate::port::free_port;
 use crate::process::{self, Launch, Process};
 use crate::wait::wait_until;
 
@@ -206,28 +206,6 @@ impl RtspCamera {
     fn running(&self) -> &Process {
         self.process.as_ref().expect("the camera is running")
     }
-}
-
-/// A TCP port of 127.0.0.1 that nobody listens on at the moment.
-///
-/// # Panics
-/// When there is none.
-#[must_use]
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
-    let address = listener.local_addr().expect("it is bound");
-    address.port()
-}
-
-/// A UDP port of 127.0.0.1 that nobody listens on at the moment.
-///
-/// # Panics
-/// When there is none.
-#[must_use]
-pub fn free_udp_port() -> u16 {
-    let socket = UdpSocket::bind(("127.0.0.1", 0)).expect("a port is free");
-    let address = socket.local_addr().expect("it is bound");
-    address.port()
 }
 
 fn camera_program() -> &'static Path {

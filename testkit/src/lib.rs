@@ -10,6 +10,7 @@ pub mod clip;
 pub mod http;
 pub mod leftovers;
 pub mod link;
+pub mod port;
 pub mod process;
 pub mod rtmp;
 pub mod wait;
@@ -17,4 +18,5 @@ pub mod whep;
 pub mod whip;
 pub mod worker;
 
+pub use port::free_port;
 pub use wait::wait_until;

@@ -241,10 +241,10 @@ impl Drop for Whep {
 impl fmt::Debug for Whep {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.count();
+        let status = self.answer.status;
         write!(
             formatter,
-            "a viewer with {count} pictures and {:?}",
-            self.answer
+            "a viewer answered {status}, with {count} pictures"
         )
     }
 }

@@ -209,6 +209,10 @@ impl Running {
                 _ = look.tick() => {}
             }
             if !live && self.is_live() {
+                // A sink that fails says so first, and then takes what is left with an error.
+                if let Ok(end) = self.messages.try_recv() {
+                    return end;
+                }
                 live = true;
                 on_live(reader);
             }

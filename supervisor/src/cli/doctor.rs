@@ -51,6 +51,9 @@ const ELEMENTS_NEEDED: &[(&str, &str)] = &[
 /// Decoders that take work off the CPU where they are.
 const HARDWARE_DECODERS: &[&str] = &["nvh264dec", "vah264dec"];
 
+/// The same for encoders, in the order in which render workers try them.
+const HARDWARE_ENCODERS: &[&str] = &["nvh264enc", "qsvh264enc", "vah264enc", "vah264lpenc"];
+
 const INSPECT: &str = "gst-inspect-1.0";
 
 /// A 1080p stream with two consumers and default queues takes about this much.
@@ -260,17 +263,30 @@ fn gstreamer() -> Vec<Check> {
         );
         Check::new(name, Verdict::Fail, text)
     };
-    let hardware: Vec<_> = HARDWARE_DECODERS
-        .iter()
-        .copied()
-        .filter(|element| exists(element))
-        .collect();
-    let text = if hardware.is_empty() {
-        "none: video is decoded by the CPU".to_owned()
-    } else {
-        hardware.join(", ")
+    // An element that is installed may still lack its device: workers try it before they rely on it.
+    let hardware = |name, elements: &[&'static str], without: &str| {
+        let installed = elements.iter().copied().filter(|element| exists(element));
+        let installed: Vec<_> = installed.collect();
+        let text = if installed.is_empty() {
+            format!("none: {without}")
+        } else {
+            format!("{}, where its device works", installed.join(", "))
+        };
+        Check::new(name, Verdict::Ok, text)
     };
-    vec![elements, Check::new("hardware decoder", Verdict::Ok, text)]
+    vec![
+        elements,
+        hardware(
+            "hardware decoder",
+            HARDWARE_DECODERS,
+            "video is decoded by the CPU",
+        ),
+        hardware(
+            "hardware encoder",
+            HARDWARE_ENCODERS,
+            "video is encoded by x264, on the CPU",
+        ),
+    ]
 }
 
 /// Whether GStreamer has an element; `None` when its tool cannot be run.

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use contract::geometry::PixelSize;
 use nix::sys::signal::Signal;
-use testkit::camera::{Authentication, CameraOptions, Media, RtspCamera, free_udp_port};
+use testkit::camera::{Authentication, CameraOptions, Media, RtspCamera};
+use testkit::free_port;
 use testkit::link::{Impairment, RtspLink};
 use testkit::process::{Launch, Process};
 use testkit::wait::wait_until;
@@ -50,7 +51,7 @@ fn cameras_of_every_fault_harm_no_other() {
             seed: 1,
         },
     );
-    let udp = free_udp_port();
+    let udp = free_port();
     let config = site.config(&format!(
         "
 run: faults

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use rusqlite::params;
-use testkit::camera::free_port;
+use testkit::free_port;
 use testkit::process;
 use testkit::wait::wait_until;
 

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use testkit::browser::Browser;
-use testkit::camera::{CameraOptions, RtspCamera, free_port, free_udp_port};
+use testkit::camera::{CameraOptions, RtspCamera};
+use testkit::free_port;
 use testkit::http::{HttpOptions, HttpServer};
 use testkit::process::{Launch, Process};
 use testkit::rtmp::RtmpServer;
@@ -272,7 +273,7 @@ struct Senders {
 
 impl Senders {
     fn start(clip: &Clip) -> Self {
-        let [srt_listener, srt_caller, udp] = [0; 3].map(|_| free_udp_port());
+        let [srt_listener, srt_caller, udp] = [0; 3].map(|_| free_port());
         let options = CameraOptions::clip(Path::new(&clip.file("long.mp4")));
         let cameras = [0, 1].map(|_| RtspCamera::start(options.clone()));
         let send = |output: &str| clip.send(output);

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use nix::sys::signal::Signal;
-use testkit::camera::free_port;
+use testkit::free_port;
 use testkit::process::{Launch, send_signal};
 use testkit::wait_until;
 

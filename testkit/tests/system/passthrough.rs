@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use nix::sys::signal::Signal;
-use testkit::camera::{CameraOptions, Media, RtspCamera, free_port};
+use testkit::camera::{CameraOptions, Media, RtspCamera};
+use testkit::free_port;
 use testkit::process::{Launch, kill_worker};
 use testkit::wait_until;
 

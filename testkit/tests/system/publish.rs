@@ -1,11 +1,10 @@
 //! Devices that send to us: streams that are written, and streams that are accepted.
 
-use std::net::UdpSocket;
 use std::path::Path;
 
 use nix::sys::signal::Signal;
 use testkit::browser::Browser;
-use testkit::camera::free_port;
+use testkit::free_port;
 use testkit::process::{Launch, Process, kill_worker, send_signal};
 use testkit::wait_until;
 use testkit::whep::ask;
@@ -25,11 +24,6 @@ fn sender(port: u16, name: &str) -> Process {
         .start()
 }
 
-fn free_udp_port() -> u16 {
-    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
-    socket.local_addr().expect("bound").port()
-}
-
 fn lost(site: &Site, stream: &str) -> i64 {
     let ledger = site.database().ledger(stream);
     ledger["ingest.captured"] - ledger["ingest.published"]
@@ -38,7 +32,7 @@ fn lost(site: &Site, stream: &str) -> i64 {
 #[test]
 fn senders_are_waited_for_accepted_and_turned_away() {
     let site = Site::new();
-    let port = free_udp_port();
+    let port = free_port();
     let config = site.config(&format!(
         "
 run: senders
@@ -122,7 +116,7 @@ accept: [{{prefix: cam-, template: camera, max: 1, linger: 5s}}]
 #[test]
 fn a_gateway_that_dies_is_sent_to_again() {
     let site = Site::new();
-    let port = free_udp_port();
+    let port = free_port();
     let config = site.config(&format!(
         "
 run: senders
@@ -174,7 +168,7 @@ fn colour(url: &str) -> [u8; 3] {
 fn a_browser_publishes_where_a_sender_by_srt_was() {
     const CANVAS: &str = include_str!("publish_canvas.js");
     let site = Site::new();
-    let (srt, webrtc, rtsp) = (free_udp_port(), free_port(), free_port());
+    let (srt, webrtc, rtsp) = (free_port(), free_port(), free_port());
     let config = site.config(&format!(
         "
 run: browser

@@ -166,7 +166,7 @@ streams:
 #[test]
 fn kills_in_mid_segment_cost_a_second_and_the_index_tells_the_truth() {
     let site = Site::new();
-    let config = KILLED.replace("{port}", &testkit::camera::free_port().to_string());
+    let config = KILLED.replace("{port}", &testkit::free_port().to_string());
     let mut run = site.run(&site.config(&config), &[]);
     let supervisor = run.id();
     let mut count = 2;

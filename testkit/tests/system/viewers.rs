@@ -4,7 +4,7 @@ use std::path::Path;
 
 use nix::sys::signal::Signal;
 use testkit::browser::Browser;
-use testkit::camera::free_port;
+use testkit::free_port;
 use testkit::process::{Launch, Process, kill_worker};
 use testkit::wait_until;
 
