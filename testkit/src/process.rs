@@ -54,9 +54,18 @@ pub fn program(name: &str) -> PathBuf {
     path
 }
 
+/// The library of `testkit/fake-cuda`: a GPU for who loads it as its driver.
+///
+/// # Panics
+/// As [`program`].
+#[must_use]
+pub fn fake_cuda() -> PathBuf {
+    program("libfake_cuda.so")
+}
+
 fn build_programs(cargo: &OsStr, directory: &Path) {
     let mut build = command(cargo);
-    build.args(["build", "--quiet", "--workspace", "--bins"]);
+    build.args(["build", "--quiet", "--workspace", "--bins", "--lib"]);
     if let Some(target) = directory.parent() {
         build.arg("--target-dir").arg(target);
     }
