@@ -1,7 +1,7 @@
 # Run `make` for the list. All targets may be repeated: what is done is skipped.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint bench eval fuzz soak faults clean
+.PHONY: help setup demo test lint bench eval fuzz soak faults kills kernels clean
 
 # nextest runs the tests of all crates side by side; without it cargo's own runner does.
 TEST := $(shell command -v cargo-nextest >/dev/null 2>&1 && echo "nextest run" || echo test)
@@ -42,6 +42,15 @@ faults: ## Cameras that reboot, freeze, change and lose packets, FAULT_SECONDS=6
 	@scripts/setup build test
 	@cargo build --workspace --all-targets
 	@SLUICE_PROGRAMS_BUILT=1 SLUICE_FAULT_SECONDS=$${FAULT_SECONDS:-600} cargo test -p testkit --test system cameras_of_every_fault -- --nocapture
+
+kills: ## Kill producers and consumers of frames 100 times each, in shared memory and on a fake GPU
+	@scripts/setup build
+	@cargo build --workspace --all-targets
+	@SLUICE_PROGRAMS_BUILT=1 SLUICE_KILLS=$${SLUICE_KILLS:-100} cargo test -p testkit --test peers -- --nocapture
+
+kernels: ## Compile the GPU kernels to PTX after a change of their source
+	@scripts/setup kernels
+	@.deps/venv-kernels/bin/python -B tools/kernels/compile.py
 
 bench: ## Measure against the plain Python loop
 	@scripts/setup test

@@ -12,7 +12,7 @@ use contract::clock::monotonic_ns;
 use contract::geometry::{I420Layout, PixelSize};
 use contract::motion::Cells;
 use contract::name::{StreamName, WorkerId};
-use contract::spec::{BusSpec, FrameServiceSpec, QueuePolicy};
+use contract::spec::{BusSpec, FrameMemory, FrameServiceSpec, QueuePolicy};
 use frame_bus::supervision::{BASE, Root};
 use frame_bus::{
     Bus, ColourMatrix, FramePublisher, FrameStamp, FrameSubscriber, Incoming, Listener, Waker,
@@ -176,6 +176,7 @@ fn service(size: PixelSize) -> anyhow::Result<FrameServiceSpec> {
         depth: 2,
         consumers_max: 1,
         held_max: 1,
+        memory: FrameMemory::Host,
     })
 }
 

@@ -131,6 +131,19 @@ pub struct FrameServiceSpec {
     pub consumers_max: u32,
     /// Frames each consumer may hold after taking them.
     pub held_max: u32,
+    /// Where the pixels lie.
+    pub memory: FrameMemory,
+}
+
+/// Where the pixels of a stream's frames lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FrameMemory {
+    /// In shared memory of the machine.
+    #[default]
+    Host,
+    /// In the memory of the GPU of this number, as CUDA counts them.
+    Cuda(u32),
 }
 
 impl FrameServiceSpec {
@@ -138,9 +151,15 @@ impl FrameServiceSpec {
     #[must_use]
     pub fn topic(&self) -> String {
         match &self.crops {
-            None => format!("frames/{}", self.stream),
+            None => Self::frames_of(&self.stream),
             Some(model) => format!("crops/{}/{model}", self.stream),
         }
+    }
+
+    /// The name of the service of a stream's frames.
+    #[must_use]
+    pub fn frames_of(stream: &StreamName) -> String {
+        format!("frames/{stream}")
     }
 
     /// What travels, in words: `stream yard`, `crops of yard`.

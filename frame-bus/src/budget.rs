@@ -8,13 +8,14 @@ use std::path::Path;
 
 use contract::findings::Finds;
 use contract::geometry::{I420Layout, PixelSize};
-use contract::spec::FrameServiceSpec;
+use contract::spec::{FrameMemory, FrameServiceSpec};
 use nix::sys::statvfs::statvfs;
 
 use crate::chunks::{CHUNK_BYTES_MAX, CHUNKS_DEPTH};
 use crate::error::BusError;
 use crate::findings;
 use crate::frames::{LOANED_MAX, SLOT_ALIGNMENT};
+use crate::header::CudaSlot;
 use crate::packets::{PACKETS_DEPTH, packet_bytes_max};
 use crate::results::RESULTS_DEPTH;
 use crate::tiles::TILES_DEPTH;
@@ -33,10 +34,14 @@ pub fn frame_slots(spec: &FrameServiceSpec) -> u64 {
     u64::from(spec.consumers_max) * per_consumer + LOANED_MAX as u64
 }
 
-/// Bytes the frames of a stream can take at most.
+/// Bytes of shared memory the frames of a stream can take at most.
 #[must_use]
 pub fn frame_bytes(spec: &FrameServiceSpec) -> u64 {
-    let slot = (I420Layout::of(spec.size).bytes + SLOT_ALIGNMENT).next_multiple_of(SLOT_ALIGNMENT);
+    let payload = match spec.memory {
+        FrameMemory::Host => I420Layout::of(spec.size).bytes,
+        FrameMemory::Cuda(_) => size_of::<CudaSlot>(),
+    };
+    let slot = (payload + SLOT_ALIGNMENT).next_multiple_of(SLOT_ALIGNMENT);
     frame_slots(spec) * slot as u64 + SERVICE_BYTES
 }
 
@@ -117,6 +122,7 @@ mod tests {
             depth: 2,
             consumers_max: 2,
             held_max: 8,
+            memory: FrameMemory::Host,
         };
         assert_eq!(frame_slots(&spec), 2 * (2 + 8 + 1) + 2);
         assert!(frame_bytes(&spec) > 24 * 1920 * 1080 * 3 / 2);

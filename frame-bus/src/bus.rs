@@ -8,6 +8,7 @@ use iceoryx2::prelude::*;
 use iceoryx2::service::ipc_threadsafe;
 use iceoryx2::service::port_factory::event;
 
+use crate::device::socket_path;
 use crate::error::BusError;
 
 /// Ports may move between threads; that costs 20 to 50 % of a fraction of a microsecond.
@@ -20,6 +21,8 @@ const NODES_MAX: usize = 512;
 #[derive(Debug, Clone)]
 pub struct Bus {
     node: Arc<Node<Service>>,
+    /// Where the keeper of device memory listens.
+    pools: Arc<std::path::Path>,
 }
 
 impl Bus {
@@ -47,6 +50,7 @@ impl Bus {
             .map_err(|error| BusError::open(what(), &error))?;
         Ok(Self {
             node: Arc::new(node),
+            pools: socket_path(&spec.root).into(),
         })
     }
 
@@ -56,6 +60,11 @@ impl Bus {
     #[must_use]
     pub fn clean_dead_nodes(&self) -> u64 {
         self.node.try_cleanup_dead_nodes().cleanups
+    }
+
+    /// Where the keeper of device memory listens.
+    pub(crate) fn pools(&self) -> &std::path::Path {
+        &self.pools
     }
 
     /// Opens or makes a publish-subscribe service of bytes with a header.

@@ -43,9 +43,12 @@ pub enum BusError {
         /// Its value.
         value: u64,
     },
-    /// The frame lies in a kind of memory this process cannot read.
-    #[error("the frame lies in {0} memory, which this process cannot read")]
+    /// The frame lies in another kind of memory than those of its stream.
+    #[error("the frame lies in {0} memory, which its stream does not use")]
     Memory(&'static str),
+    /// The GPU that frames lie on.
+    #[error("frames on a GPU: {0}")]
+    Device(#[from] cuda::CudaError),
     /// A file beside the bus cannot be used.
     #[error("cannot use {}: {reason}", path.display())]
     File {
@@ -69,6 +72,15 @@ pub enum BusError {
 }
 
 impl BusError {
+    /// There is no such GPU, or no driver: that does not change by trying again.
+    #[must_use]
+    pub fn is_missing_gpu(&self) -> bool {
+        use cuda::CudaError;
+        let missing =
+            |error: &CudaError| matches!(error, CudaError::NoDriver | CudaError::NoDevice { .. });
+        matches!(self, Self::Device(error) if missing(error))
+    }
+
     pub(crate) fn open(what: impl Into<String>, reason: &dyn std::fmt::Debug) -> Self {
         Self::Open {
             what: what.into(),

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use contract::geometry::{I420Layout, PixelSize};
-use contract::spec::{FrameServiceSpec, QueuePolicy};
+use contract::spec::{FrameMemory, FrameServiceSpec, QueuePolicy};
+use cuda::{Device, DeviceSlice};
 use iceoryx2::port::publisher::Publisher;
 use iceoryx2::port::subscriber::Subscriber;
 use iceoryx2::port::update_connections::UpdateConnections;
@@ -14,9 +15,11 @@ use iceoryx2::prelude::*;
 use iceoryx2::sample::Sample;
 use iceoryx2::sample_mut::SampleMut;
 
+use crate::budget::frame_slots;
 use crate::bus::{Bus, BytesService, Service, ServiceShape};
+use crate::device::{self, Pool, Pools, Slot, Slots};
 use crate::error::BusError;
-use crate::header::{CheckedFrame, FrameHeader, FrameStamp, Mark, MemoryKind};
+use crate::header::{CheckedFrame, CudaSlot, FrameHeader, FrameStamp, Mark, MemoryKind};
 use crate::wake::{EVENT_BEGIN_SEEN, EVENT_END_SEEN, EVENT_LOOK, Listener, Waker};
 
 /// Slots begin on a page, so that no two frames share one and devices can map them.
@@ -90,21 +93,32 @@ pub struct FramePublisher {
     seen: Listener,
     patience: Patience,
     slot_bytes: usize,
+    /// Where the pixels lie, if not in the payload.
+    slots: Option<Slots>,
     epoch: u32,
 }
 
 impl FramePublisher {
     /// Opens the stream for publishing; `epoch` counts the producer's starts.
     ///
+    /// Frames in the memory of a GPU get a pool of their own there, which the run's
+    /// [keeper](crate::PoolKeeper) is given.
+    ///
     /// # Errors
-    /// When the service exists with other sizes, or has a living producer.
+    /// When the service exists with other sizes, or has a living producer; when there is no such
+    /// GPU, or no room on it.
     pub fn open(bus: &Bus, spec: &FrameServiceSpec, epoch: u32) -> Result<Self, BusError> {
         let service = open_service(bus, spec)?;
         let patience = Patience::default();
         let slot_bytes = I420Layout::of(spec.size).bytes;
+        let slots = open_pool(bus, spec, slot_bytes)?;
+        let payload_bytes = match &slots {
+            None => slot_bytes,
+            Some(_) => size_of::<CudaSlot>(),
+        };
         let builder = service
             .publisher_builder()
-            .initial_max_slice_len(slot_bytes)
+            .initial_max_slice_len(payload_bytes)
             .allocation_strategy(AllocationStrategy::Static)
             .max_loaned_samples(LOANED_MAX);
         let builder = match spec.policy {
@@ -136,6 +150,7 @@ impl FramePublisher {
             seen: Listener::named(bus, &seen_name(spec))?,
             patience,
             slot_bytes,
+            slots,
             epoch,
         })
     }
@@ -164,8 +179,28 @@ impl FramePublisher {
                 slot_bytes: self.slot_bytes,
             });
         }
-        let sample = self.loan_bytes(layout.bytes)?;
-        Ok(sample.map(|sample| FrameLoan { sample, layout }))
+        let payload_bytes = match &self.slots {
+            None => layout.bytes,
+            Some(_) => size_of::<CudaSlot>(),
+        };
+        let Some(mut sample) = self.loan_bytes(payload_bytes)? else {
+            return Ok(None);
+        };
+        let slot = match &self.slots {
+            None => None,
+            Some(slots) => {
+                let slot = slots.of(sample.payload().as_ptr())?;
+                let handle = slot.handle();
+                let payload = sample.payload_mut();
+                payload.copy_from_slice(bytemuck::bytes_of(&handle));
+                Some(slot)
+            }
+        };
+        Ok(Some(FrameLoan {
+            sample,
+            layout,
+            slot,
+        }))
     }
 
     #[expect(unsafe_code, reason = "bytes of shared memory are always initialised")]
@@ -190,7 +225,9 @@ impl FramePublisher {
     /// # Errors
     /// When the port is broken.
     pub fn publish(&self, mut loan: FrameLoan, stamp: &FrameStamp) -> Result<usize, BusError> {
-        *loan.sample.user_header_mut() = FrameHeader::new(stamp, &loan.layout, self.epoch);
+        let is_on_device = loan.slot.is_some();
+        *loan.sample.user_header_mut() =
+            FrameHeader::new(stamp, &loan.layout, self.epoch, is_on_device);
         self.send(loan.sample)
     }
 
@@ -251,11 +288,46 @@ impl FramePublisher {
     }
 }
 
+/// Makes the pool of a producer, where its frames lie on a GPU, and leaves it with the keeper.
+fn open_pool(
+    bus: &Bus,
+    spec: &FrameServiceSpec,
+    slot_bytes: usize,
+) -> Result<Option<Slots>, BusError> {
+    let FrameMemory::Cuda(ordinal) = spec.memory else {
+        return Ok(None);
+    };
+    let device = Device::open(ordinal as usize)?;
+    let pool = Pool::create(&device, frame_slots(spec), slot_bytes)?;
+    device::put(bus.pools(), &spec.topic(), &pool)?;
+    Ok(Some(Slots::new(pool)))
+}
+
 /// A free slot, to be filled and published.
 #[derive(Debug)]
 pub struct FrameLoan {
     sample: SampleMut<Service, [u8], FrameHeader>,
     layout: I420Layout,
+    /// Where the pixels go, if not to the payload.
+    slot: Option<Slot>,
+}
+
+/// Where a picture is to be written.
+#[derive(Debug)]
+pub enum PixelsMut<'a> {
+    /// Bytes of this machine.
+    Host(&'a mut [u8]),
+    /// Memory of a GPU. All that writes to it must be done before the frame is published.
+    Cuda(DeviceSlice<'a>),
+}
+
+/// Where a picture lies.
+#[derive(Debug, Clone, Copy)]
+pub enum Pixels<'a> {
+    /// In memory of this machine.
+    Host(&'a [u8]),
+    /// In memory of a GPU. All that reads it must be done before the frame is dropped.
+    Cuda(DeviceSlice<'a>),
 }
 
 impl FrameLoan {
@@ -265,9 +337,21 @@ impl FrameLoan {
         self.layout
     }
 
-    /// The slot's bytes, `layout().bytes` of them, with whatever an earlier frame left there.
+    /// The slot, `layout().bytes` long or longer, with whatever an earlier frame left there.
+    pub fn pixels_mut(&mut self) -> PixelsMut<'_> {
+        match &self.slot {
+            None => PixelsMut::Host(self.sample.payload_mut()),
+            Some(slot) => PixelsMut::Cuda(slot.memory()),
+        }
+    }
+
+    /// The slot's bytes, `layout().bytes` of them, with whatever an earlier frame left there; none
+    /// where the stream's frames lie on a GPU.
     pub fn payload_mut(&mut self) -> &mut [u8] {
-        self.sample.payload_mut()
+        match self.slot {
+            None => self.sample.payload_mut(),
+            Some(_) => &mut [],
+        }
     }
 }
 
@@ -305,6 +389,8 @@ pub struct FrameSubscriber {
     /// Under [`QueuePolicy::Wait`] only.
     taken: Option<Waker>,
     seen: Waker,
+    /// Where frames lie on a GPU.
+    pools: Option<Pools>,
     begin_told: Option<u32>,
     end_told: Option<(u64, u32)>,
 }
@@ -328,6 +414,10 @@ impl FrameSubscriber {
             port,
             taken,
             seen: Waker::named(bus, &seen_name(spec))?,
+            pools: match spec.memory {
+                FrameMemory::Host => None,
+                FrameMemory::Cuda(_) => Some(Pools::new(bus.pools())),
+            },
             begin_told: None,
             end_told: None,
         })
@@ -346,7 +436,7 @@ impl FrameSubscriber {
             match header.mark() {
                 Ok(Mark::BeginOfStream) => self.tell_begin(header.epoch()),
                 Ok(Mark::EndOfStream) => return Ok(Some(self.end(&header))),
-                Ok(Mark::Data) | Err(_) => return Ok(Some(incoming(sample, &header))),
+                Ok(Mark::Data) | Err(_) => return Ok(Some(self.incoming(sample, &header))),
             }
         }
     }
@@ -389,25 +479,39 @@ impl FrameSubscriber {
             epoch,
         }
     }
-}
 
-fn incoming(sample: Sample<Service, [u8], FrameHeader>, header: &FrameHeader) -> Incoming {
-    let (sequence_number, epoch) = (header.sequence_number(), header.epoch());
-    let readable = |checked: CheckedFrame| match checked.memory {
-        MemoryKind::Host => Ok(checked),
-        MemoryKind::Cuda(_) => Err(BusError::Memory("CUDA")),
-    };
-    match header.checked(sample.payload()).and_then(readable) {
-        Ok(checked) => Incoming::Frame(Frame {
-            sample,
-            checked,
-            epoch,
-        }),
-        Err(reason) => Incoming::Invalid {
-            sequence_number,
-            epoch,
-            reason,
-        },
+    fn incoming(
+        &mut self,
+        sample: Sample<Service, [u8], FrameHeader>,
+        header: &FrameHeader,
+    ) -> Incoming {
+        let (sequence_number, epoch) = (header.sequence_number(), header.epoch());
+        let checked = header.checked(sample.payload());
+        match checked.and_then(|checked| Ok((self.slot_of(&checked)?, checked))) {
+            Ok((slot, checked)) => Incoming::Frame(Frame {
+                sample,
+                checked,
+                slot,
+                epoch,
+            }),
+            Err(reason) => Incoming::Invalid {
+                sequence_number,
+                epoch,
+                reason,
+            },
+        }
+    }
+
+    /// Where the pixels lie, if not in the payload.
+    fn slot_of(&mut self, checked: &CheckedFrame) -> Result<Option<Slot>, BusError> {
+        match (checked.memory, &mut self.pools) {
+            (MemoryKind::Host, None) => Ok(None),
+            (MemoryKind::Host, Some(_)) => Err(BusError::Memory("host")),
+            (MemoryKind::Cuda(_), None) => Err(BusError::Memory("CUDA")),
+            (MemoryKind::Cuda(handle), Some(pools)) => {
+                pools.of(&handle, checked.layout.bytes).map(Some)
+            }
+        }
     }
 }
 
@@ -416,6 +520,7 @@ fn incoming(sample: Sample<Service, [u8], FrameHeader>, header: &FrameHeader) ->
 pub struct Frame {
     sample: Sample<Service, [u8], FrameHeader>,
     checked: CheckedFrame,
+    slot: Option<Slot>,
     epoch: u32,
 }
 
@@ -444,16 +549,28 @@ impl Frame {
         &self.checked.layout
     }
 
-    /// The picture, `layout().bytes` long.
+    /// The picture.
+    #[must_use]
+    pub fn pixels(&self) -> Pixels<'_> {
+        match &self.slot {
+            None => Pixels::Host(self.sample.payload()),
+            Some(slot) => Pixels::Cuda(slot.memory()),
+        }
+    }
+
+    /// The picture, `layout().bytes` long; nothing where it lies on a GPU.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
-        self.sample.payload()
+        match self.slot {
+            None => self.sample.payload(),
+            Some(_) => &[],
+        }
     }
 
     /// One plane: 0 is Y, 1 is U, 2 is V; `strides[index] * rows[index]` bytes.
     ///
     /// # Panics
-    /// When `index` is over 2.
+    /// When `index` is over 2, or the picture lies on a GPU.
     #[must_use]
     pub fn plane(&self, index: usize) -> &[u8] {
         let layout = self.layout();

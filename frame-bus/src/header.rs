@@ -55,7 +55,7 @@ pub enum MemoryKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 pub struct CudaSlot {
-    /// The pool; the supervisor hands its descriptor to each worker once.
+    /// The pool; the keeper has its descriptor.
     pub pool: u64,
     /// Byte at which the picture begins inside the pool.
     pub offset: u64,
@@ -153,7 +153,12 @@ fn invalid(what: &'static str, value: impl Into<u64>) -> BusError {
 }
 
 impl FrameHeader {
-    pub(crate) fn new(stamp: &FrameStamp, layout: &I420Layout, epoch: u32) -> Self {
+    pub(crate) fn new(
+        stamp: &FrameStamp,
+        layout: &I420Layout,
+        epoch: u32,
+        is_on_device: bool,
+    ) -> Self {
         let narrow = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
         Self {
             magic: MAGIC,
@@ -170,7 +175,11 @@ impl FrameHeader {
                 ColourMatrix::Bt601 => 0,
                 ColourMatrix::Bt709 => 1,
             },
-            memory: MEMORY_HOST,
+            memory: if is_on_device {
+                MEMORY_CUDA
+            } else {
+                MEMORY_HOST
+            },
             flags: if stamp.discontinuity {
                 FLAG_DISCONTINUITY
             } else {
@@ -425,7 +434,7 @@ mod tests {
             height: 48,
         });
         (
-            FrameHeader::new(&stamp(), &layout, 3),
+            FrameHeader::new(&stamp(), &layout, 3, false),
             vec![0; layout.bytes],
         )
     }

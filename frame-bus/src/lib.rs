@@ -1,7 +1,7 @@
 //! Frames, results and access units through shared memory.
 //!
-//! This is the only crate that knows iceoryx2, and the only one that will know
-//! CUDA memory. Everything that is received was written by another process,
+//! This is the only crate that knows iceoryx2, and that knows how long memory of a GPU is
+//! somebody's ([`PoolKeeper`]). Everything that is received was written by another process,
 //! which may have been killed or may have gone mad: headers and payloads are
 //! checked before they are handed on ([`header`]).
 //!
@@ -23,6 +23,7 @@ pub mod book;
 pub mod budget;
 mod bus;
 mod chunks;
+mod device;
 mod error;
 mod findings;
 mod frames;
@@ -37,8 +38,11 @@ mod wake;
 pub use book::{BookReader, BookWriter};
 pub use bus::Bus;
 pub use chunks::{CHUNK_BYTES_MAX, Chunk, ChunkPublisher, ChunkSubscriber, IncomingChunk};
+pub use device::PoolKeeper;
 pub use error::BusError;
-pub use frames::{Frame, FrameLoan, FramePublisher, FrameSubscriber, Incoming, Interrupter};
+pub use frames::{
+    Frame, FrameLoan, FramePublisher, FrameSubscriber, Incoming, Interrupter, Pixels, PixelsMut,
+};
 pub use header::{
     ChunkContents, ChunkStamp, ColourMatrix, CudaSlot, FrameStamp, MemoryKind, PacketStamp,
     TileStamp, UnitPart,

@@ -9,7 +9,7 @@ use contract::findings::{Findings, Finds};
 use contract::geometry::{BoundingBox, PixelSize};
 use contract::motion::Cells;
 use contract::name::WorkerId;
-use contract::spec::{FrameServiceSpec, QueuePolicy};
+use contract::spec::{FrameMemory, FrameServiceSpec, QueuePolicy};
 use frame_bus::supervision::Root;
 use frame_bus::{
     Arrivals, Bus, BusError, CHUNK_BYTES_MAX, ChunkContents, ChunkPublisher, ChunkStamp,
@@ -45,6 +45,7 @@ fn spec(policy: QueuePolicy, depth: u32) -> FrameServiceSpec {
         depth,
         consumers_max: 2,
         held_max: 3,
+        memory: FrameMemory::Host,
     }
 }
 

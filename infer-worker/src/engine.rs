@@ -7,13 +7,16 @@ use std::time::{Duration, Instant};
 use contract::findings::Findings;
 use contract::geometry::PixelSize;
 use contract::spec::{Backend, InferSpec};
+use cuda::Device;
 use ort::environment::Environment;
 
 use crate::backend;
 use crate::family::{self, BindError, Family, Output, Port, Thresholds};
 use crate::letterbox::Letterbox;
 use crate::runtime::{BatchError, ModelSession, RuntimeError};
-use crate::tensor::{BatchDimension, Picture, TensorFormat, TensorMaker, TensorValues};
+use crate::tensor::{
+    BatchDimension, DevicePicture, DeviceTensors, Picture, TensorFormat, TensorMaker, TensorValues,
+};
 
 /// Most pictures of a run on a GPU where neither config nor file say it: from there on `NanoDet`s
 /// and their like gain little, and a picture waits for all of its batch.
@@ -40,6 +43,8 @@ pub struct Engine {
     family: Arc<dyn Family>,
     thresholds: Thresholds,
     tensor: TensorMaker,
+    /// Makes tensors of pictures that lie on a GPU, once there was one.
+    device_tensors: Option<DeviceTensors>,
     /// Most pictures of a run.
     batch_max: usize,
     /// What has been added for the next run.
@@ -138,6 +143,7 @@ impl Engine {
             backend,
             family,
             tensor,
+            device_tensors: None,
             batch_max,
         })
     }
@@ -191,6 +197,45 @@ impl Engine {
             letterbox,
             tensor_time: begin.elapsed(),
         });
+    }
+
+    /// The same of pictures that lie on the GPU of this number, all at once.
+    ///
+    /// # Errors
+    /// When the GPU fails: none was added then.
+    ///
+    /// # Panics
+    /// When there is no room.
+    pub fn add_on_device(
+        &mut self,
+        ordinal: usize,
+        pictures: &[DevicePicture<'_>],
+    ) -> Result<(), RuntimeError> {
+        let first = self.pictures.len();
+        assert!(
+            first + pictures.len() <= self.batch_max,
+            "the batch is full"
+        );
+        let begin = Instant::now();
+        let failed = |error: &dyn std::fmt::Display| RuntimeError::Run(error.to_string());
+        let known = self.device_tensors.take();
+        let mut tensors = match known.filter(|known| known.device().ordinal() == ordinal) {
+            Some(known) => known,
+            None => Device::open(ordinal)
+                .and_then(|gpu| DeviceTensors::new(&gpu, self.tensor.format(), self.batch_max))
+                .map_err(|error| failed(&error))?,
+        };
+        let made = self.tensor.make_on_device(first, &mut tensors, pictures);
+        self.device_tensors = Some(tensors);
+        let letterboxes = made.map_err(|error| failed(&error))?;
+        let share = u32::try_from(pictures.len()).unwrap_or(u32::MAX).max(1);
+        let tensor_time = begin.elapsed() / share;
+        let added = letterboxes.into_iter().map(|letterbox| Added {
+            letterbox,
+            tensor_time,
+        });
+        self.pictures.extend(added);
+        Ok(())
     }
 
     /// Runs the model once on all pictures that were added, at least one, and hands what became

@@ -172,7 +172,8 @@ mod tests {
     use contract::geometry::PixelSize;
     use contract::name::{StreamName, WorkerId};
     use contract::spec::{
-        Backend, BackendSpec, GatewaySpec, InputSpec, ModelFamily, QueuePolicy, RuleSource,
+        Backend, BackendSpec, FrameMemory, GatewaySpec, InputSpec, ModelFamily, QueuePolicy,
+        RuleSource,
     };
 
     use super::*;
@@ -191,6 +192,7 @@ mod tests {
                 depth: 2,
                 consumers_max: 2,
                 held_max: 4,
+                memory: FrameMemory::Host,
             },
             rules: None,
             labels: std::collections::BTreeMap::new(),

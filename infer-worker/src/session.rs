@@ -8,16 +8,17 @@ use std::time::{Duration, Instant};
 
 use contract::clock::monotonic_ns;
 use contract::detection::Skip;
-use frame_bus::{BusError, Waker};
+use frame_bus::{BusError, MemoryKind, Pixels, Waker};
 use worker::Failure;
 
 use crate::account::Account;
 use crate::engine::Engine;
 use crate::exchange::{Exchange, lock};
 use crate::family::Thresholds;
+use crate::runtime::RuntimeError;
 use crate::scheduler::Turn;
 use crate::stream::HeldFrame;
-use crate::tensor::Picture;
+use crate::tensor::{DevicePicture, Picture};
 
 /// Sessions are given so long to finish the batch they are on at the end.
 const FINISH_MAX: Duration = Duration::from_millis(500);
@@ -144,6 +145,7 @@ impl Sessions {
             shared: Arc::clone(&self.shared),
             handle: handle.clone(),
             taken: Vec::new(),
+            on_device: Vec::new(),
             _alive: self.alive.clone(),
         };
         std::thread::Builder::new()
@@ -217,6 +219,8 @@ struct Session {
     handle: Handle,
     /// The frames of the run, by the order in which they were added.
     taken: Vec<Taken>,
+    /// Those that are still to be added, each with the number of the GPU that it lies on.
+    on_device: Vec<(usize, HeldFrame)>,
     _alive: Option<SyncSender<()>>,
 }
 
@@ -266,9 +270,15 @@ impl Session {
         for turn in batch.drain(..) {
             match turn {
                 Turn::Stale { frame, .. } => frame.skip(Skip::Stale)?,
-                Turn::Run { frame, .. } => self.take(frame),
+                Turn::Run { frame, .. } => match frame.frame().memory() {
+                    MemoryKind::Host => self.take(frame),
+                    MemoryKind::Cuda(slot) => {
+                        self.on_device.push((slot.device as usize, frame));
+                    }
+                },
             }
         }
+        self.take_on_device()?;
         if self.taken.is_empty() {
             return Ok(());
         }
@@ -318,14 +328,58 @@ impl Session {
         taken.clear();
         match failure.filter(|_| !any_result) {
             None => shared.failures.store(0, Ordering::Relaxed),
-            Some(error) => {
-                let failures = shared.failures.fetch_add(1, Ordering::Relaxed) + 1;
-                if failures >= FAILURES_MAX {
-                    shared.fail(format!("{failures} runs in a row failed: {error}"));
+            Some(error) => self.count_failure(&error),
+        }
+        Ok(())
+    }
+
+    /// Adds the frames that lie on GPUs to the next run, all of one GPU at once.
+    fn take_on_device(&mut self) -> Result<(), BusError> {
+        while let Some((ordinal, _)) = self.on_device.first() {
+            let ordinal = *ordinal;
+            let here = |(on, _): &mut (usize, HeldFrame)| *on == ordinal;
+            let frames: Vec<_> = self.on_device.extract_if(.., here).collect();
+            let pictures = frames.iter().filter_map(|(_, held)| {
+                let frame = held.frame();
+                let Pixels::Cuda(memory) = frame.pixels() else {
+                    return None;
+                };
+                Some(DevicePicture {
+                    layout: frame.layout(),
+                    memory,
+                    colour: frame.stamp().colour,
+                })
+            });
+            let pictures: Vec<_> = pictures.collect();
+            let added = self.engine.add_on_device(ordinal, &pictures);
+            if let Err(error) = &added {
+                tracing::warn!(frames = frames.len(), %error, "no tensors of frames on a GPU");
+            }
+            for (_, held) in frames {
+                let sequence_number = held.frame().stamp().sequence_number;
+                if added.is_err() {
+                    held.skip(Skip::Failed)?;
+                    continue;
                 }
+                self.taken.push(Taken {
+                    sequence_number,
+                    account: held.release(),
+                });
+            }
+            if let Err(error) = added {
+                self.count_failure(&error);
             }
         }
         Ok(())
+    }
+
+    /// A run has failed: too many in a row end the worker.
+    fn count_failure(&self, error: &RuntimeError) {
+        let failures = self.shared.failures.fetch_add(1, Ordering::Relaxed) + 1;
+        if failures >= FAILURES_MAX {
+            self.shared
+                .fail(format!("{failures} runs in a row failed: {error}"));
+        }
     }
 
     /// Adds a frame to the next run.

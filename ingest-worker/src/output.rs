@@ -13,11 +13,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use contract::clock::monotonic_ns;
-use contract::geometry::PixelSize;
+use contract::geometry::{I420Layout, PixelSize};
 use contract::ledger::IngestCounters;
-use contract::spec::{IngestSpec, MotionSpec, QueuePolicy};
+use contract::spec::{FrameMemory, IngestSpec, MotionSpec, QueuePolicy};
+use cuda::{Device, Staging};
 use frame_bus::{
-    BookWriter, Bus, BusError, FrameLoan, FramePublisher, FrameStamp, Interrupter, Waker,
+    BookWriter, Bus, BusError, FrameLoan, FramePublisher, FrameStamp, Interrupter, PixelsMut, Waker,
 };
 use gstreamer as gst;
 use worker::{Control, Failure};
@@ -64,6 +65,8 @@ impl Book {
 pub struct Output {
     book: Book,
     publisher: FramePublisher,
+    /// The way to the GPU, where frames lie there.
+    staging: Option<Staging>,
     wakers: Vec<Waker>,
     motion: MotionDetector,
     policy: QueuePolicy,
@@ -82,6 +85,16 @@ impl Output {
         };
         let publisher =
             FramePublisher::open(bus, &spec.frames, incarnation).map_err(|error| failed(&error))?;
+        let staging = match spec.frames.memory {
+            FrameMemory::Host => None,
+            FrameMemory::Cuda(ordinal) => {
+                let bytes = I420Layout::of(spec.frames.size).bytes;
+                let staging = Device::open(ordinal as usize)
+                    .and_then(|device| Staging::new(&device, bytes))
+                    .map_err(|error| failed(&error.into()))?;
+                Some(staging)
+            }
+        };
         let wakers = spec.consumers.iter().map(|worker| Waker::open(bus, worker));
         Ok(Self {
             wakers: wakers
@@ -89,6 +102,7 @@ impl Output {
                 .map_err(|error| failed(&error))?,
             book,
             publisher,
+            staging,
             motion: MotionDetector::new(&spec.motion),
             policy: spec.frames.policy,
             waiting: None,
@@ -173,13 +187,27 @@ impl Output {
     }
 
     /// A slot with the picture in it; `None` when it was dropped, and counted.
-    fn filled(&self, decoded: &Decoded, size: PixelSize) -> Result<Option<FrameLoan>, Failure> {
+    fn filled(&mut self, decoded: &Decoded, size: PixelSize) -> Result<Option<FrameLoan>, Failure> {
         let Some(mut loan) = self.publisher.loan(size).map_err(|error| failed(&error))? else {
             self.book.update(|book| book.dropped_no_slot += 1);
             return Ok(None);
         };
         let layout = loan.layout();
-        if !decoded.copy_into(loan.payload_mut(), &layout) {
+        let is_whole = match (loan.pixels_mut(), &mut self.staging) {
+            (PixelsMut::Host(bytes), _) => decoded.copy_into(bytes, &layout),
+            (PixelsMut::Cuda(slot), Some(staging)) => {
+                let is_whole =
+                    decoded.copy_into(&mut staging.memory_mut()[..layout.bytes], &layout);
+                if is_whole {
+                    let uploaded = staging.upload(layout.bytes, slot);
+                    uploaded.map_err(|error| failed(&error.into()))?;
+                }
+                is_whole
+            }
+            // The publisher lends such slots only where `open` made the way to them.
+            (PixelsMut::Cuda(_), None) => false,
+        };
+        if !is_whole {
             self.book.update(|book| book.dropped_invalid += 1);
             return Ok(None);
         }
@@ -219,6 +247,10 @@ impl Output {
 }
 
 fn failed(error: &BusError) -> Failure {
+    if error.is_missing_gpu() {
+        let help = "set `memory: host`, or install the driver";
+        return Failure::bad_config(format!("`memory: cuda`: {error}; {help}"));
+    }
     Failure::failed(error.to_string())
 }
 

@@ -52,7 +52,8 @@ pub fn motion_of<'a>(current: &IngestSpec, wanted: &'a Role) -> Result<&'a Motio
 mod tests {
     use contract::geometry::PixelSize;
     use contract::spec::{
-        Backoff, FrameServiceSpec, GatewaySpec, Pace, QueuePolicy, RetrySpec, SourceSpec,
+        Backoff, FrameMemory, FrameServiceSpec, GatewaySpec, Pace, QueuePolicy, RetrySpec,
+        SourceSpec,
     };
 
     use super::*;
@@ -93,6 +94,7 @@ mod tests {
                 depth: 2,
                 consumers_max: 2,
                 held_max: 4,
+                memory: FrameMemory::Host,
             },
             consumers: Vec::new(),
             book: "/run/yard.book".into(),

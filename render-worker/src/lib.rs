@@ -22,6 +22,7 @@ pub mod overlay;
 mod parts;
 mod passthrough;
 mod paths;
+mod picture;
 mod privacy;
 pub mod quality;
 mod reconfigure;

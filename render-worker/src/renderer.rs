@@ -7,6 +7,7 @@ use contract::clock::{monotonic_ns, wall_ms};
 use contract::control::FrameRecord;
 use contract::name::WorkerId;
 use contract::spec::{RenderSpec, WorkerSpec};
+use cuda::Staging;
 use frame_bus::{Bus, Frame, PacketPublisher, Waker};
 use gstreamer as gst;
 use worker::{Control, Failure};
@@ -21,6 +22,7 @@ use crate::join::{Answer, Joined};
 use crate::output::Restream;
 use crate::overlay::{self, Overlay, Status};
 use crate::passthrough::Passthrough;
+use crate::picture::{self, FramePicture};
 use crate::reconfigure::Change;
 use crate::report::FrameReports;
 use crate::shared::{Header, SharedBook, bus_failure, lock};
@@ -40,6 +42,8 @@ pub(crate) struct Renderer {
     video: Video,
     /// What the source itself has coded, where that is what outputs get.
     passthrough: Option<Passthrough>,
+    /// The way from the GPU, where frames lie there.
+    staging: Option<Staging>,
     actions: Actions,
     shots: ShotWriter,
     crops: Crops,
@@ -78,6 +82,7 @@ impl Renderer {
         });
         let passthrough = passthrough.transpose();
         let passthrough = passthrough.map_err(|error| bus_failure(&error))?;
+        let staging = picture::staging(&spec.frames).map_err(|error| bus_failure(&error))?;
         let mut video = Video::new(
             worker,
             stream,
@@ -108,6 +113,7 @@ impl Renderer {
             overlay: None,
             video,
             passthrough,
+            staging,
             suppressed_counted: 0,
         };
         // What a predecessor left there is of the past.
@@ -125,6 +131,17 @@ impl Renderer {
     /// # Errors
     /// When the encoder has failed; the frame is then counted as dropped by it.
     pub(crate) fn render(&mut self, joined: Joined<Frame>) -> Result<(), Failure> {
+        let mut staging = self.staging.take();
+        let rendered = self.render_through(joined, staging.as_mut());
+        self.staging = staging;
+        rendered
+    }
+
+    fn render_through(
+        &mut self,
+        joined: Joined<Frame>,
+        staging: Option<&mut Staging>,
+    ) -> Result<(), Failure> {
         let stamp = *joined.frame.stamp();
         let age_ms = monotonic_ns().saturating_sub(stamp.captured_ns) / 1_000_000;
         let header = Header {
@@ -136,7 +153,9 @@ impl Renderer {
             wall_ms: wall_ms().saturating_sub_unsigned(age_ms),
         };
         let answers = Answers::of(&joined);
-        let pixels = joined.frame.payload();
+        let picture =
+            FramePicture::of(joined.frame, staging).map_err(|error| bus_failure(&error))?;
+        let pixels = picture.bytes();
         self.poll_crops(monotonic_ns())?;
         let learned = self.crops.take_learned();
         let observed = self
@@ -151,9 +170,9 @@ impl Renderer {
             .take_best_shots(&header, pixels, &observed.firings, &self.analysis);
         self.shots.write(observed.ended);
         let drawn = if self.video.is_wanted() {
-            self.draw_and_encode(&header, joined.frame, observed.firings)
+            self.draw_and_encode(&header, picture, observed.firings)
         } else {
-            self.go_on_undrawn(&header, &joined.frame, observed.firings);
+            self.go_on_undrawn(&header, pixels, observed.firings);
             Ok(())
         };
         if let Err(error) = drawn {
@@ -314,7 +333,7 @@ impl Renderer {
     fn draw_and_encode(
         &mut self,
         header: &Header,
-        frame: Frame,
+        frame: FramePicture<'_>,
         firings: Vec<Firing>,
     ) -> Result<(), EncodeError> {
         let composition = self.composition(header);
@@ -334,7 +353,7 @@ impl Renderer {
 
     /// Nothing is encoded; the latency ends here, unless access units go on undrawn, and only
     /// snapshots and tiles are drawn.
-    fn go_on_undrawn(&mut self, header: &Header, frame: &Frame, firings: Vec<Firing>) {
+    fn go_on_undrawn(&mut self, header: &Header, pixels: &[u8], firings: Vec<Firing>) {
         let now_ns = monotonic_ns();
         if self.passthrough.is_none() {
             let age_ns = now_ns.saturating_sub(header.stamp.captured_ns);
@@ -344,7 +363,7 @@ impl Renderer {
         if actions::wants_frame(&firings) || tiles_are_due {
             let composition = self.composition(header);
             let mut memory = vec![0; composition.whole.bytes];
-            composition.copy(frame.payload(), &mut memory);
+            composition.copy(pixels, &mut memory);
             self.draw(header, &composition, &mut memory);
             let shown = composed(header, &composition);
             self.actions.take_frames(&shown, &memory, &firings);

@@ -18,6 +18,9 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Says what failed of the bus; the worker is started again.
 pub(crate) fn bus_failure(error: &BusError) -> Failure {
+    if error.is_missing_gpu() {
+        return Failure::bad_config(error.to_string());
+    }
     Failure::failed(error.to_string())
 }
 

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use contract::control::{FileContent, FileKind, FileRecord, FileState, FromWorker};
 use contract::name::StreamName;
 use contract::spec::{EncodeSpec, RecordSpec, WorkerSpec};
-use frame_bus::Frame;
 use gstreamer::ClockTime;
 use worker::{Control, Failure};
 
@@ -23,6 +22,7 @@ use crate::output::clip::{ClipFilm, Finished};
 use crate::output::clips::ClipOf;
 use crate::output::recorder::{Place, Recorder};
 use crate::output::{Output, PictureInfo, Restream};
+use crate::picture::FramePicture;
 use crate::shared::{Header, SharedBook, bus_failure};
 
 /// An encoder or a file that has not ended by then is given up.
@@ -167,7 +167,7 @@ impl Video {
         &mut self,
         header: &Header,
         composition: &Composition,
-        frame: Frame,
+        frame: FramePicture<'_>,
     ) -> Result<Picture, EncodeError> {
         let begin = Instant::now();
         self.prepare_encoder(header)?;
@@ -176,7 +176,7 @@ impl Video {
         };
         let mut picture = encoder.picture()?;
         let waited = Instant::now();
-        picture.with_bytes(|memory| composition.copy(frame.payload(), memory))?;
+        picture.with_bytes(|memory| composition.copy(frame.bytes(), memory))?;
         drop(frame);
         self.costs.wait += waited - begin;
         self.costs.copy += waited.elapsed();

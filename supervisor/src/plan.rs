@@ -9,10 +9,10 @@ use contract::findings::Finds;
 use contract::geometry::PixelSize;
 use contract::name::{ModelName, RunId, StreamName, WorkerId};
 use contract::spec::{
-    AcceptSpec, BusSpec, CaptionSpec, DepthView, FrameServiceSpec, GatewaySpec, GatewayStreamSpec,
-    InferSpec, InferStreamSpec, IngestSpec, IntakeSpec, OnDemandSpec, OverlaySpec, PassthroughSpec,
-    Protocol, QueuePolicy, RenderCropsSpec, RenderModelSpec, RenderSpec, Role, RuleSource,
-    TileSpec, WorkerSpec,
+    AcceptSpec, BusSpec, CaptionSpec, DepthView, FrameMemory, FrameServiceSpec, GatewaySpec,
+    GatewayStreamSpec, InferSpec, InferStreamSpec, IngestSpec, IntakeSpec, OnDemandSpec,
+    OverlaySpec, PassthroughSpec, Protocol, QueuePolicy, RenderCropsSpec, RenderModelSpec,
+    RenderSpec, Role, RuleSource, TileSpec, WorkerSpec,
 };
 use frame_bus::budget;
 
@@ -454,6 +454,7 @@ impl Planner<'_> {
             depth: stream.queue.depth,
             consumers_max: consumers.saturating_add(1),
             held_max: self.held_max(stream),
+            memory: stream.memory,
         }
     }
 
@@ -588,6 +589,7 @@ fn crops(name: &StreamName, stream: &StreamConfig, model: &ModelName) -> FrameSe
         depth: CROPS_UNANSWERED_MAX,
         consumers_max: 1,
         held_max: CROPS_HELD_MAX,
+        memory: FrameMemory::Host,
     }
 }
 

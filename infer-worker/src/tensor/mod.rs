@@ -17,15 +17,18 @@
 //!   all of them, treated the same;
 //! - for models that take bytes, rounded to the nearest.
 
+mod device;
 mod format;
 
 use contract::geometry::{I420Layout, PixelSize, SIDE_MAX};
 use contract::spec::ColourOrder;
+use cuda::kernels::LetterboxError;
 use frame_bus::ColourMatrix;
 use pulp::{Arch, Simd, WithSimd};
 
 use crate::letterbox::Letterbox;
 
+pub use device::{DevicePicture, DeviceTensors};
 pub use format::{BatchDimension, ChannelLayout, Normalisation, TensorFormat};
 
 /// Samples of a blended row. A power of two, so that a masked index needs no bounds check.
@@ -155,6 +158,49 @@ impl TensorMaker {
         });
         self.round(place);
         letterbox
+    }
+
+    /// Writes pictures that lie on a GPU into places from `first` on, and says where in them each
+    /// lies.
+    ///
+    /// # Errors
+    /// When the GPU fails; the places then hold nothing of use.
+    ///
+    /// # Panics
+    /// When there are not as many places.
+    pub fn make_on_device(
+        &mut self,
+        first: usize,
+        device: &mut DeviceTensors,
+        pictures: &[DevicePicture<'_>],
+    ) -> Result<Vec<Letterbox>, LetterboxError> {
+        let letterboxes: Vec<_> = pictures
+            .iter()
+            .map(|picture| Letterbox::new(picture.layout.size, self.format.size))
+            .collect();
+        let places = first..first + pictures.len();
+        let values = self.format.values();
+        let range = places.start * values..places.end * values;
+        let tensor = if self.format.bytes {
+            &mut self.bytes[range]
+        } else {
+            bytemuck::cast_slice_mut(&mut self.tensor[range])
+        };
+        let made = device.make(&self.format, pictures, &letterboxes, tensor);
+        for (place, letterbox) in places.zip(&letterboxes) {
+            if made.is_err() {
+                // What is there now is nothing.
+                self.pad(place);
+                self.round(place);
+                self.places[place] = None;
+            } else if self.places[place].replace(*letterbox) != Some(*letterbox)
+                && self.format.bytes
+            {
+                // The floats behind the bytes were passed by, and get their padding.
+                self.pad(place);
+            }
+        }
+        made.map(|()| letterboxes)
     }
 
     /// Fills a place with padding, where a model takes more pictures than there are.

@@ -14,8 +14,8 @@ use contract::ledger::InferCounters;
 use contract::motion::Cells;
 use contract::name::{ModelName, StreamName, WorkerId};
 use contract::spec::{
-    BackendSpec, BatchSpec, FrameServiceSpec, InferSpec, InferStreamSpec, InputSpec, ModelFamily,
-    QueuePolicy, Role, RuleSource, WorkerSpec,
+    BackendSpec, BatchSpec, FrameMemory, FrameServiceSpec, InferSpec, InferStreamSpec, InputSpec,
+    ModelFamily, QueuePolicy, Role, RuleSource, WorkerSpec,
 };
 use frame_bus::supervision::{BASE, Root};
 use frame_bus::{
@@ -117,6 +117,7 @@ impl World {
                 depth: 2,
                 consumers_max: 2,
                 held_max: 4,
+                memory: FrameMemory::Host,
             },
             rules: None,
             labels: BTreeMap::new(),

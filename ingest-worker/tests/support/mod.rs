@@ -13,8 +13,8 @@ use contract::ledger::{Counters, IngestCounters};
 use contract::motion::Cells;
 use contract::name::WorkerId;
 use contract::spec::{
-    Backoff, BusSpec, FrameServiceSpec, IngestSpec, MotionSpec, QueuePolicy, RetrySpec, Role,
-    SourceSpec, WorkerSpec,
+    Backoff, BusSpec, FrameMemory, FrameServiceSpec, IngestSpec, MotionSpec, QueuePolicy,
+    RetrySpec, Role, SourceSpec, WorkerSpec,
 };
 use frame_bus::{Arrivals, BookReader, Bus, Frame, FrameSubscriber, Incoming, Listener};
 use tempfile::TempDir;
@@ -103,6 +103,7 @@ impl Stream {
                 depth: 2,
                 consumers_max: 2,
                 held_max: 4,
+                memory: FrameMemory::Host,
             },
             consumers: vec![consumer.clone()],
             book: directory.path().join("ingest.book"),

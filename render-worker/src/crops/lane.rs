@@ -329,7 +329,7 @@ fn label_of<'a>(best: Option<&Detection>, labels: &'a [String]) -> &'a str {
 mod tests {
     use contract::detection::Landmarks;
     use contract::geometry::{I420Layout, PixelSize};
-    use contract::spec::{FrameServiceSpec, QueuePolicy};
+    use contract::spec::{FrameMemory, FrameServiceSpec, QueuePolicy};
     use frame_bus::ColourMatrix;
 
     use super::*;
@@ -350,6 +350,7 @@ mod tests {
                 depth: 8,
                 consumers_max: 1,
                 held_max: 4,
+                memory: FrameMemory::Host,
             },
             upright_faces: false,
             unanswered_max: 8,

@@ -15,9 +15,9 @@ use contract::ledger::{Counters, RenderCounters};
 use contract::motion::Cells;
 use contract::name::{StreamName, WorkerId};
 use contract::spec::{
-    ColourBy, DepthView, EncodeSpec, FrameServiceSpec, NearValues, OverlaySpec, QueuePolicy,
-    RecordSpec, RenderModelSpec, RenderSpec, Role, RuleSource, TrackerAlgorithm, TrackerSpec,
-    WorkerSpec,
+    ColourBy, DepthView, EncodeSpec, FrameMemory, FrameServiceSpec, NearValues, OverlaySpec,
+    QueuePolicy, RecordSpec, RenderModelSpec, RenderSpec, Role, RuleSource, TrackerAlgorithm,
+    TrackerSpec, WorkerSpec,
 };
 use frame_bus::supervision::{BASE, Root};
 use frame_bus::{
@@ -274,6 +274,7 @@ fn render_spec(root: &Root, policy: QueuePolicy) -> RenderSpec {
             depth: 4,
             consumers_max: 1,
             held_max: 6,
+            memory: FrameMemory::Host,
         },
         models: vec![RenderModelSpec {
             model: "people".parse().expect("a name"),

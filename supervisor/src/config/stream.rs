@@ -7,7 +7,7 @@ use std::time::Duration;
 use contract::findings::Finds;
 use contract::geometry::PixelSize;
 use contract::name::{ModelName, StreamName};
-use contract::spec::OverlaySpec;
+use contract::spec::{FrameMemory, OverlaySpec};
 use dsl::yaml::Node;
 
 use super::classes::Classes;
@@ -39,6 +39,8 @@ pub struct StreamConfig {
     pub retry: RetryConfig,
     /// Use a hardware decoder where one is found.
     pub hardware_decoder: bool,
+    /// Where its frames lie between the processes.
+    pub memory: FrameMemory,
     /// How motion is measured.
     pub motion: MotionConfig,
     /// What happens when consumers are slower than the source.
@@ -152,6 +154,7 @@ impl StreamConfig {
             .section("retry")
             .and_then(|retry| RetryConfig::read(&retry));
         let decoder = fields.choice("decoder");
+        let memory = fields.choice("memory");
         let motion = fields
             .section("motion")
             .and_then(|motion| MotionConfig::read(&motion));
@@ -229,6 +232,10 @@ impl StreamConfig {
             on_demand,
             retry: retry?,
             hardware_decoder: decoder? == "auto",
+            memory: match memory? {
+                "cuda" => FrameMemory::Cuda(0),
+                _ => FrameMemory::Host,
+            },
             motion: motion?,
             queue: queue?,
             infer: infer?,

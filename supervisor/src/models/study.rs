@@ -17,8 +17,8 @@ use contract::geometry::PixelSize;
 use contract::ledger::IngestCounters;
 use contract::name::{ModelName, NameError, RunId, StreamName, WorkerId};
 use contract::spec::{
-    Backoff, BusSpec, FrameServiceSpec, IngestSpec, MotionSpec, Pace, QueuePolicy, RetrySpec, Role,
-    SourceSpec, WorkerSpec,
+    Backoff, BusSpec, FrameMemory, FrameServiceSpec, IngestSpec, MotionSpec, Pace, QueuePolicy,
+    RetrySpec, Role, SourceSpec, WorkerSpec,
 };
 use contract::study::{Answer, Question, StudySpec};
 use frame_bus::supervision::{BASE, Root};
@@ -177,6 +177,7 @@ fn workers(
             depth: 2,
             consumers_max: 1,
             held_max: 2,
+            memory: FrameMemory::Host,
         });
     }
     budget::check_free(clips.iter().map(budget::frame_bytes).sum())?;

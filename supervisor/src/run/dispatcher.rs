@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use contract::control::{FileRecord, RecordingGap, ToWorker};
 use contract::name::{RunId, StreamName, WorkerId};
 use contract::spec::{BusSpec, Role};
-use frame_bus::{Bus, BusError};
+use frame_bus::{Bus, BusError, PoolKeeper};
 use sandbox::{Child, Signal};
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior};
@@ -111,6 +111,8 @@ pub(super) struct Setting {
     pub(super) cpus: usize,
     pub(super) bus_spec: BusSpec,
     pub(super) bus: Bus,
+    /// Holds the pools of frames in the memory of GPUs.
+    pub(super) pools: PoolKeeper,
     pub(super) books: Books,
     pub(super) store: WriterHandle,
     pub(super) keeper: Keeper,

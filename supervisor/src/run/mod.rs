@@ -20,7 +20,7 @@ use contract::clock;
 use contract::exit::Exit;
 use contract::name::RunId;
 use frame_bus::supervision::{self, Root};
-use frame_bus::{Bus, BusError, budget};
+use frame_bus::{Bus, BusError, PoolKeeper, budget};
 
 use crate::books::Books;
 use crate::config::{FileKind, RetentionConfig, RunConfig, SourceConfig, SourceFile};
@@ -149,6 +149,7 @@ pub fn execute(options: Options) -> Result<Summary, RunError> {
     plan.check_ports(None)?;
     budget::check_free(plan.shared_memory_bytes)?;
     let bus = Bus::open(&root.bus(), "supervisor")?;
+    let pools = PoolKeeper::start(&root)?;
     let books = Books::create(&root.books(), plan.books.iter().cloned())?;
 
     let runs_directory = data.join("runs");
@@ -208,6 +209,7 @@ pub fn execute(options: Options) -> Result<Summary, RunError> {
         cpus,
         bus_spec: root.bus(),
         bus,
+        pools,
         books,
         store: writer.handle(),
         keeper,

@@ -4,6 +4,7 @@ mod best_shots;
 mod cameras;
 mod cascade;
 mod cascades;
+mod device;
 mod faults;
 mod junk;
 mod kills;

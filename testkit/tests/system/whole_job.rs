@@ -1,5 +1,6 @@
 //! Every frame of a clip is captured, inferred and rendered, and what is seen in it is right.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use testkit::process::Launch;
@@ -116,9 +117,8 @@ fn detections_equal_the_reference(site: &Site) {
         for (from, to, side) in [(&ours, &theirs, "reference"), (&theirs, &ours, "run")] {
             for seen in from {
                 let found = to.iter().any(|other| seen.equals(other));
-                let marginal = seen.score < SCORE_MIN + SCORE_TOLERANCE;
                 assert!(
-                    found || marginal,
+                    found || seen.is_marginal(),
                     "frame {number}: {seen:?} is not in the {side}: {to:?}"
                 );
                 compared += usize::from(found);
@@ -129,7 +129,7 @@ fn detections_equal_the_reference(site: &Site) {
 }
 
 #[derive(Debug)]
-struct Seen {
+pub(crate) struct Seen {
     label: String,
     score: f64,
     edges: [f64; 4],
@@ -151,7 +151,12 @@ impl Seen {
         }
     }
 
-    fn equals(&self, other: &Self) -> bool {
+    /// It may be missing where numbers are a little different.
+    pub(crate) fn is_marginal(&self) -> bool {
+        self.score < SCORE_MIN + SCORE_TOLERANCE
+    }
+
+    pub(crate) fn equals(&self, other: &Self) -> bool {
         let near = |(a, b): (&f64, &f64)| (a - b).abs() <= BOX_TOLERANCE_PX;
         self.label == other.label
             && (self.score - other.score).abs() <= SCORE_TOLERANCE
@@ -171,6 +176,29 @@ fn seen_in(site: &Site, sequence_number: i64) -> Vec<Seen> {
             edges: [row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?],
         })
     })
+}
+
+/// What was detected in each frame of a stream.
+pub(crate) fn seen_of(site: &Site, stream: &str) -> BTreeMap<i64, Vec<Seen>> {
+    let query = format!(
+        "SELECT label, score, x1, y1, x2, y2, sequence_number FROM v_detections
+         WHERE stream = '{stream}' AND score IS NOT NULL"
+    );
+    let rows = site.database().rows(&query, |row| {
+        let edges = [row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?];
+        let (label, score) = (row.get(0)?, row.get(1)?);
+        let seen = Seen {
+            label,
+            score,
+            edges,
+        };
+        Ok((row.get(6)?, seen))
+    });
+    let mut frames = BTreeMap::<_, Vec<_>>::new();
+    for (number, seen) in rows {
+        frames.entry(number).or_default().push(seen);
+    }
+    frames
 }
 
 fn the_exports_read_well(site: &Site) {

@@ -92,6 +92,12 @@ const DECODER: Key = Key {
     kind: Kind::Choice(&["auto", "software"]),
     absent: Absent::Default("auto"),
 };
+const MEMORY: Key = Key {
+    name: "memory",
+    doc: "Where frames lie on their way from process to process: `host` is shared memory of the machine, `cuda` the memory of the first NVIDIA GPU, which makes the models' tensors of them.",
+    kind: Kind::Choice(&["host", "cuda"]),
+    absent: Absent::Default("host"),
+};
 const MOTION_KEY: Key = Key {
     name: "motion",
     doc: MOTION.doc,
@@ -201,6 +207,7 @@ pub(in crate::config) const STREAM: Section = Section {
         NO_FRAME_TIMEOUT,
         RETRY_KEY,
         DECODER,
+        MEMORY,
         MOTION_KEY,
         QUEUE_KEY,
         INFER,
@@ -228,6 +235,7 @@ pub(in crate::config) const TEMPLATE: Section = Section {
         NO_FRAME_TIMEOUT,
         RETRY_KEY,
         DECODER,
+        MEMORY,
         MOTION_KEY,
         QUEUE_KEY,
         INFER,
@@ -262,6 +270,7 @@ pub(in crate::config) const DEFAULTS: Section = Section {
         NO_FRAME_TIMEOUT,
         RETRY_KEY,
         DECODER,
+        MEMORY,
         MOTION_KEY,
         QUEUE_KEY,
         INFER,

@@ -61,6 +61,7 @@ pub(super) fn ingest_changes(old: &IngestSpec, new: &IngestSpec) -> Changes {
             ("on_demand", *on_demand != old.on_demand),
             ("decoder", *hardware_decoder != old.hardware_decoder),
             ("size", frames.size != old.frames.size),
+            ("memory", frames.memory != old.frames.memory),
             (
                 "queue",
                 (frames.policy, frames.depth, frames.held_max)

@@ -359,6 +359,7 @@ impl Dispatcher {
                         state.remove();
                     }
                     self.store_stream(stream);
+                    self.setting.pools.forget(stream);
                 }
                 Step::Retain => self
                     .setting
