@@ -36,17 +36,17 @@ fuzz: ## Fuzz the rule language, FUZZ_MINUTES=10 a target; without nightly and c
 soak: ## 500 reloads of a live run in a row
 	@scripts/setup build test
 	@cargo build --workspace --all-targets
-	@SLUICE_PROGRAMS_BUILT=1 SLUICE_RELOADS=500 cargo test -p testkit --test system many_reloads -- --nocapture
+	@SLUICE_PROGRAMS_BUILT=1 SLUICE_RELOADS=500 cargo test --workspace --test system many_reloads -- --nocapture
 
 faults: ## Cameras that reboot, freeze, change and lose packets, FAULT_SECONDS=600
 	@scripts/setup build test
 	@cargo build --workspace --all-targets
-	@SLUICE_PROGRAMS_BUILT=1 SLUICE_FAULT_SECONDS=$${FAULT_SECONDS:-600} cargo test -p testkit --test system cameras_of_every_fault -- --nocapture
+	@SLUICE_PROGRAMS_BUILT=1 SLUICE_FAULT_SECONDS=$${FAULT_SECONDS:-600} cargo test --workspace --test system cameras_of_every_fault -- --nocapture
 
 kills: ## Kill producers and consumers of frames 100 times each, in shared memory and on a fake GPU
 	@scripts/setup build
 	@cargo build --workspace --all-targets
-	@SLUICE_PROGRAMS_BUILT=1 SLUICE_KILLS=$${SLUICE_KILLS:-100} cargo test -p testkit --test peers -- --nocapture
+	@SLUICE_PROGRAMS_BUILT=1 SLUICE_KILLS=$${SLUICE_KILLS:-100} cargo test --workspace --test peers -- --nocapture
 
 kernels: ## Compile the GPU kernels to PTX after a change of their source
 	@scripts/setup kernels

@@ -35,10 +35,6 @@ const ELEMENTS_RTSP: &[&str] = &["appsrc", "h264parse", "rtph264pay", "rtspclien
 /// Bytes that wait to be sent; with more the receiver is slow.
 const QUEUE_BYTES_MAX: u64 = 4 << 20;
 
-/// Buffers that the sink of RTMP has been given when the first of them is through: it holds the first
-/// back until it is connected and may publish.
-const RTMP_TAKEN_WHEN_LIVE: u64 = 2;
-
 /// Access units that have left the source when some are through: until RECORD is answered, the parser,
 /// the payloader and the pad behind it hold one each, and one more is on its way.
 const RTSP_TAKEN_WHEN_LIVE: u64 = 5;
@@ -209,7 +205,7 @@ impl Running {
                 _ = look.tick() => {}
             }
             if !live && self.is_live() {
-                // A sink that fails says so first, and then takes what is left with an error.
+                // A sink that fails says so first, and may then take what is left.
                 if let Ok(end) = self.messages.try_recv() {
                     return end;
                 }
@@ -272,12 +268,11 @@ impl Running {
 
     /// It has connected, and the other side takes what comes.
     fn is_live(&self) -> bool {
-        let least = if self.has_stats() {
-            RTMP_TAKEN_WHEN_LIVE
-        } else {
-            RTSP_TAKEN_WHEN_LIVE
-        };
-        self.taken.buffers.load(Ordering::Relaxed) >= least
+        if self.has_stats() {
+            // Those of a connection, which the sink of RTMP has from when it may publish.
+            return self.sent() > 0;
+        }
+        self.taken.buffers.load(Ordering::Relaxed) >= RTSP_TAKEN_WHEN_LIVE
     }
 
     /// Bytes that wait to be sent, in the source and, by RTMP, in the sink, which has no bound of
