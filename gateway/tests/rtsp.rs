@@ -4,13 +4,13 @@
 mod rig;
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use contract::exit::WorkerExit;
 use contract::ledger::{Counters, GatewayCounters};
 use contract::spec::Protocol;
-use testkit::wait_until;
+use testkit::{free_port, wait_until};
 
 use crate::rig::{Camera, Picture, Rig, Viewer};
 
@@ -248,6 +248,78 @@ fn a_port_in_use_is_a_bad_config() {
     let text = failure.to_string();
     assert!(text.contains(&format!("127.0.0.1:{port}")), "{text}");
     assert!(text.contains("Address already in use"), "{text}");
+}
+
+/// The requests of players built on live555, as VLC is: VLC of Debian is built without it.
+#[test]
+fn who_asks_as_live555_does_is_served() {
+    let rig = Rig::start(["yard"]);
+    let _camera = Camera::start(&rig, "yard", Picture::Ball);
+    assert!(wait_until(5 * SECOND, || rig.book("yard").received > 5));
+    let [media, control] = udp_pair();
+    let [first, second] = [&media, &control].map(|socket| {
+        let address = socket.local_addr().expect("bound");
+        address.port()
+    });
+    let mut stream =
+        TcpStream::connect(("127.0.0.1", rig.port(Protocol::Rtsp))).expect("the server listens");
+    let url = rig.location("yard");
+    let mut ask = |method: &str, url: &str, headers: &str| {
+        let agent = "User-Agent: LibVLC/3.0.24 (LIVE555 Streaming Media v2016.11.28)\r\n";
+        let answer = exchange(&mut stream, method, url, &format!("{agent}{headers}"));
+        assert!(answer.starts_with("RTSP/1.0 200"), "{method}: {answer}");
+        answer
+    };
+    let public = header(&ask("OPTIONS", &url, ""), "Public").expect("what it can");
+    for method in ["DESCRIBE", "SETUP", "PLAY", "GET_PARAMETER", "TEARDOWN"] {
+        assert!(public.contains(method), "{public}");
+    }
+    let described = ask("DESCRIBE", &url, "Accept: application/sdp\r\n");
+    assert!(described.contains("m=video 0 RTP/AVP 96"), "{described}");
+    let base = header(&described, "Content-Base").expect("what tracks are relative to");
+    let track = described
+        .lines()
+        .rev()
+        .find_map(|line| line.strip_prefix("a=control:"));
+    let track = format!("{base}{}", track.expect("a track"));
+    let transport = format!("Transport: RTP/AVP;unicast;client_port={first}-{second}\r\n");
+    let set_up = ask("SETUP", &track, &transport);
+    assert!(
+        header(&set_up, "Transport").is_some_and(|given| given.contains("server_port=")),
+        "{set_up}"
+    );
+    let session = header(&set_up, "Session").expect("a session");
+    let session = session.split(';').next().expect("an id");
+    let session = format!("Session: {session}\r\n");
+    ask("PLAY", &base, &format!("{session}Range: npt=0.000-\r\n"));
+    let mut packet = [0; 2048];
+    for _ in 0..100 {
+        let length = media.recv(&mut packet).expect("media");
+        // RTP version 2, and the payload type of the description.
+        assert!(length > 12 && packet[0] >> 6 == 2 && packet[1] & 0x7f == 96);
+    }
+    let length = control.recv(&mut packet).expect("a report");
+    // A sender report (RFC 3550, section 6.4.1).
+    assert!(length >= 28 && packet[1] == 200);
+    ask("GET_PARAMETER", &base, &session);
+    assert_eq!(rig.book("yard").viewers, 1);
+    ask("TEARDOWN", &base, &session);
+    assert!(wait_until(5 * SECOND, || rig.book("yard").viewers == 0));
+}
+
+/// Sockets of an even port and the next.
+fn udp_pair() -> [UdpSocket; 2] {
+    let bind = |port: u16| UdpSocket::bind(("127.0.0.1", port)).ok();
+    let pair = std::iter::repeat_with(free_port).find_map(|port| {
+        let even = port + port % 2;
+        Some([bind(even)?, bind(even + 1)?])
+    });
+    let pair = pair.expect("ports are free");
+    for socket in &pair {
+        let limited = socket.set_read_timeout(Some(9 * SECOND));
+        limited.expect("not zero");
+    }
+    pair
 }
 
 /// The answer to one request.

@@ -9,7 +9,7 @@ use testkit::process::{self, Launch, Process, fake_cuda};
 use testkit::wait_until;
 
 use crate::site::{RUN_TIMEOUT, STATE_TIMEOUT, Site, assert_nothing_left, workers};
-use crate::whole_job::{Seen, seen_of};
+use crate::whole_job::{Seen, found_on_both_sides, seen_of};
 
 const CLIP_FRAMES: i64 = 250;
 
@@ -76,16 +76,7 @@ fn what_is_seen_on_a_gpu_is_what_is_seen_in_shared_memory() {
     for (number, on_machine) in &machine {
         let none = Vec::new();
         let on_gpu = gpu.get(number).unwrap_or(&none);
-        for (from, to) in [(on_machine, on_gpu), (on_gpu, on_machine)] {
-            for one in from {
-                let found = to.iter().any(|other| one.equals(other));
-                assert!(
-                    found || one.is_marginal(),
-                    "frame {number}: {one:?} is not among {to:?}"
-                );
-                compared += usize::from(found);
-            }
-        }
+        compared += found_on_both_sides(*number, on_machine, on_gpu);
     }
     assert!(compared > 500, "{compared} detections were compared");
 }

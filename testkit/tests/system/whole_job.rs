@@ -114,18 +114,27 @@ fn detections_equal_the_reference(site: &Site) {
             .iter()
             .map(Seen::from_json)
             .collect();
-        for (from, to, side) in [(&ours, &theirs, "reference"), (&theirs, &ours, "run")] {
-            for seen in from {
-                let found = to.iter().any(|other| seen.equals(other));
-                assert!(
-                    found || seen.is_marginal(),
-                    "frame {number}: {seen:?} is not in the {side}: {to:?}"
-                );
-                compared += usize::from(found);
-            }
-        }
+        compared += found_on_both_sides(number, &ours, &theirs);
     }
     assert!(compared > 100, "{compared} detections were compared");
+}
+
+/// Each detection of a frame is on the other side too, or is so little sure that it may be missing
+/// there; returns how many are.
+pub(crate) fn found_on_both_sides(number: i64, ours: &[Seen], theirs: &[Seen]) -> usize {
+    let mut found = 0;
+    for (from, to) in [(ours, theirs), (theirs, ours)] {
+        for seen in from {
+            let is_there = to.iter().any(|other| seen.equals(other));
+            let marginal = seen.score < SCORE_MIN + SCORE_TOLERANCE;
+            assert!(
+                is_there || marginal,
+                "frame {number}: {seen:?} is not among {to:?}"
+            );
+            found += usize::from(is_there);
+        }
+    }
+    found
 }
 
 #[derive(Debug)]
@@ -151,12 +160,7 @@ impl Seen {
         }
     }
 
-    /// It may be missing where numbers are a little different.
-    pub(crate) fn is_marginal(&self) -> bool {
-        self.score < SCORE_MIN + SCORE_TOLERANCE
-    }
-
-    pub(crate) fn equals(&self, other: &Self) -> bool {
+    fn equals(&self, other: &Self) -> bool {
         let near = |(a, b): (&f64, &f64)| (a - b).abs() <= BOX_TOLERANCE_PX;
         self.label == other.label
             && (self.score - other.score).abs() <= SCORE_TOLERANCE
