@@ -55,12 +55,6 @@ impl Stream {
         &self.device
     }
 
-    /// As CUDA libraries take it: a `CUstream`.
-    #[must_use]
-    pub fn raw(&self) -> *mut c_void {
-        self.raw.cast()
-    }
-
     /// Queues work by `queue`, and returns when the device has done it all: one
     /// `cuStreamSynchronize`.
     ///

@@ -16,12 +16,14 @@ use std::thread::JoinHandle;
 use contract::name::StreamName;
 use contract::spec::FrameServiceSpec;
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType,
     UnixAddr, accept4, bind, connect, listen, recvmsg, sendmsg, setsockopt, socket, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
+use nix::unistd::pipe2;
 
 use super::pool::{Pool, PoolLayout};
 use crate::error::BusError;
@@ -92,7 +94,8 @@ impl PoolKeeper {
         let address = UnixAddr::new(&path).map_err(cannot)?;
         bind(listener.as_raw_fd(), &address).map_err(cannot)?;
         listen(&listener, Backlog::MAXCONN).map_err(cannot)?;
-        let (stopped, stop) = nix::unistd::pipe().map_err(cannot)?;
+        // A worker that had its end would keep the thread alive.
+        let (stopped, stop) = pipe2(OFlag::O_CLOEXEC).map_err(cannot)?;
         let kept = Arc::<Mutex<Kept>>::default();
         let shared = Arc::clone(&kept);
         let thread = std::thread::Builder::new()
